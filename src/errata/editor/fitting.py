@@ -1,0 +1,106 @@
+"""From edits to a patch that holds: fit, put it on, check every answer, and leave out what did not work.
+
+Whether an edit worked is decided here, the same for every method: with the patch in force, each token of the target and
+the end after it must be the model's first choice. Knows methods and patches as such; attaches nothing for good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from errata.edits import Edit
+from errata.editor.stack import Stack
+from errata.methods.base import Method
+from errata.models import EditableModel
+from errata.patches.base import Inseparable, Patch
+
+VERIFY_ROWS = 256  # edits checked in one forward
+
+
+@dataclass(frozen=True)
+class Settled:
+    """A patch of the edits that worked (None if none did), the patch it takes in, and why the others did not."""
+
+    patch: Patch | None
+    previous: Patch | None
+    problems: Mapping[str, str] = field(default_factory=dict)
+    figures: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+def settle(model: EditableModel, stack: Stack, method: Method, edits: Sequence[Edit], *, alone: bool = False) -> Settled:
+    """Fit `edits` and drop those that fail, until all that are left hold together. `alone`: extend no earlier patch."""
+    previous = None if alone else _extendable(model, stack, method)
+    problems: dict[str, str] = {}
+    figures: dict[str, Mapping[str, Any]] = {}
+    patch: Patch | None = None
+    fitted: list[Edit] = []
+    wanted = list(edits)
+    while wanted:
+        if fitted != wanted:
+            patch, fitted = _fit(model, method, wanted, previous, patch, figures)
+        failing = {id: text for id, text in _problems(wanted, figures).items() if id not in problems}
+        if not failing:
+            failing = _misses(model, wanted, patch, previous)
+        if not failing:
+            break
+        problems |= failing
+        wanted = [edit for edit in wanted if str(edit.id) not in problems]
+    return Settled(patch if wanted else None, previous, problems, figures)
+
+
+def _fit(
+    model: EditableModel,
+    method: Method,
+    wanted: list[Edit],
+    previous: Patch | None,
+    patch: Patch | None,
+    figures: dict[str, Mapping[str, Any]],
+) -> tuple[Patch | None, list[Edit]]:
+    """The patch of exactly the edits `wanted`: what is there without the others, or solved again if it must be."""
+    ids = {str(edit.id) for edit in wanted}
+    if patch is not None:
+        ours = set(patch.edits) - set(previous.edits if previous else ())
+        try:
+            return patch.without(ours - ids), wanted
+        except Inseparable:
+            pass
+    fit = method.fit(model, wanted, previous)
+    figures.update(fit.figures)
+    return fit.patch, wanted
+
+
+def _problems(edits: Sequence[Edit], figures: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    found = {str(edit.id): figures.get(str(edit.id), {}).get("problem") for edit in edits}
+    return {id: str(text) for id, text in found.items() if text is not None}
+
+
+def _misses(
+    model: EditableModel, edits: Sequence[Edit], patch: Patch | None, previous: Patch | None
+) -> dict[str, str]:
+    """Edits whose target is not the greedy answer with the patch in force."""
+    if patch is None:
+        return {str(edit.id): "the method made no patch for it" for edit in edits}
+    if previous is not None:
+        previous.detach(model)
+    patch.attach(model)
+    try:
+        missed = {}
+        for start in range(0, len(edits), VERIFY_ROWS):
+            rows = edits[start : start + VERIFY_ROWS]
+            hits = model.greedy_match(model.encode([e.prompt for e in rows], [e.target for e in rows])).tolist()
+            missed |= {str(edit.id): "" for edit, hit in zip(rows, hits, strict=True) if not hit}
+    finally:
+        patch.detach(model)
+        if previous is not None:
+            previous.attach(model)
+    reason = "with the patch in force the target is not the answer; the edit was left out"
+    return dict.fromkeys(missed, reason)
+
+
+def _extendable(model: EditableModel, stack: Stack, method: Method) -> Patch | None:
+    for patch in reversed(stack.patches.values()):
+        if patch.method == method.name and method.extends(model, patch):
+            return patch
+    return None

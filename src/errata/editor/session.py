@@ -1,0 +1,368 @@
+"""The Editor: one model, the stack of patches attached to it, and its journal. The object most users touch.
+
+Written once against `Method` and `Patch`: it never asks which method made a patch. What it returns is in `answers`,
+what is attached in `stack`, what is recorded in `errata.sheet`.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal, overload
+
+from tqdm import tqdm
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from errata.edits import Edit
+from errata.editor.answers import Difference, EditResult, Explanation, Receipt, Undone
+from errata.editor.explain import explain
+from errata.editor.fitting import Settled, settle
+from errata.editor.stack import Stack, standing
+from errata.errors import BadConfig, BadEdit, BadSheet, ErrataError, WrongModel
+from errata.journal.events import Event, Outcome, PatchFile, Recipe, Stamp
+from errata.journal.history import State, Unit
+from errata.methods.base import Method, create
+from errata.models import EditableModel
+from errata.patches.base import Inseparable, Patch
+from errata.patches.export import export_lora, export_merged
+from errata.patches.files import save_patch
+from errata.sheet import Sheet
+
+
+class Editor:
+    """A model that can be corrected.
+
+    `Editor(model, tokenizer)` works in memory, `Editor.open("sheet/", model="lab:gpt")` on a durable sheet: an edit
+    that has returned survives the process.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel | EditableModel | str,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+        *,
+        sheet: Sheet | None = None,
+        who: str | None = None,
+    ) -> None:
+        """Take a Hugging Face model with its tokenizer, or the name or path of one.
+
+        Raises: BadModel (cannot be used, NaN weights), WrongModel (the sheet is of another base model).
+        """
+        self.editable = _editable(model, tokenizer)
+        self.editable.check()
+        base = {
+            "name": self.editable.name, "fingerprint": self.editable.fingerprint(), "task": self.editable.task,
+        }  # fmt: skip
+        self._scratch: tempfile.TemporaryDirectory[str] | None = None
+        if sheet is None:
+            self._scratch = tempfile.TemporaryDirectory(prefix="errata-")
+            sheet = Sheet.create(Path(self._scratch.name) / "sheet", base)
+        elif sheet.base["fingerprint"] != base["fingerprint"]:
+            raise WrongModel(
+                f"{sheet.path} is the sheet of {sheet.base['name']} ({sheet.base['fingerprint'][:12]}), and the model "
+                f"given is {base['name']} ({base['fingerprint'][:12]}); open it with the model it was made for"
+            )
+        self.sheet, self.who = sheet, who
+        self._stack = Stack(self.editable, sheet)
+        self._state = sheet.state()
+        self._stack.show(self._state)
+
+    @classmethod
+    def open(
+        cls,
+        path: str | Path,
+        model: PreTrainedModel | EditableModel | str | None = None,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+        *,
+        who: str | None = None,
+    ) -> Editor:
+        """Open the sheet at `path`, or start one there; `model` may be left out where the sheet exists.
+
+        Raises: BadSheet, WrongModel, BadModel, BadPatch (a patch file was changed or cut off).
+        """
+        if (Path(path) / "sheet.json").is_file():
+            sheet = Sheet.open(path)
+            return cls(model or sheet.base["name"], tokenizer, sheet=sheet, who=who)
+        if model is None:
+            raise BadSheet(f"there is no sheet at {path}; name the model (--model) to start one")
+        editable = _editable(model, tokenizer)
+        editable.check()
+        base = {"name": editable.name, "fingerprint": editable.fingerprint(), "task": editable.task}
+        return cls(editable, sheet=Sheet.create(path, base), who=who)
+
+    @property
+    def model(self) -> PreTrainedModel:
+        """The Hugging Face model itself, with the patches in force."""
+        return self.editable.model
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        return self.editable.tokenizer
+
+    @property
+    def state(self) -> State:
+        """Where every edit stands."""
+        return self._state
+
+    # -- editing -------------------------------------------------------------------------------------------------
+
+    def edit(
+        self,
+        edits: Edit | Sequence[Edit],
+        method: str = "grace",
+        *,
+        batch_size: int | None = None,
+        dry_run: bool = False,
+        progress: bool = False,
+        **options: Any,
+    ) -> Receipt:
+        """Correct the model; on return the edits that worked are in force and recorded.
+
+        Args:
+            edits: what to correct. An edit of a prompt that was edited before supersedes the older one.
+            method: a name from `errata methods`; `options` are fields of its Config (radius=3.0).
+            batch_size: edits solved together; all of one call by default, 1 for a stream.
+            dry_run: say what would happen, and leave model and sheet as they are.
+            progress: show a bar with rate and time left.
+
+        An edit whose target is not reached is reported as failed in the receipt, and leaves nothing behind.
+        Raises: UnknownName, BadConfig, BadEdit before anything is applied; edits before an interrupt stay.
+        """
+        batch = [edits] if isinstance(edits, Edit) else list(edits)
+        maker = create(method, options)
+        self._refresh()
+        named = self._named(batch)
+        self.editable.encode([edit.prompt for edit in named], [edit.target for edit in named])
+        started, results = time.perf_counter(), []
+        size = batch_size or max(1, len(named))
+        if size < 1:
+            raise BadConfig(f"batch size {size} is too small; use 1 or more")
+        with tqdm(total=len(named), unit="edit", desc=method, disable=not progress) as bar:
+            for start in range(0, len(named), size):
+                results += self._apply(maker, named[start : start + size], dry_run)
+                failed = sum(result.status == "failed" for result in results)
+                bar.set_postfix(failed=failed) if failed else None
+                bar.update(len(named[start : start + size]))
+        return Receipt(method, tuple(results), time.perf_counter() - started, dry_run)
+
+    def _named(self, batch: Sequence[Edit]) -> list[Edit]:
+        """The edits with ids, checked against one another and against the sheet."""
+        if not batch:
+            raise BadEdit("there is nothing to edit; give at least one edit")
+        first: dict[str, int] = {}
+        for index, edit in enumerate(batch):
+            if not isinstance(edit, Edit):
+                raise BadEdit(f"edit {index} is {type(edit).__name__}, not an Edit; write Edit(prompt, target)")
+            if edit.prompt in first:
+                raise BadEdit(
+                    f"edits {first[edit.prompt]} and {index} have the same prompt {edit.prompt!r}; "
+                    "keep one, or make the second in a later call to replace the first"
+                )
+            first[edit.prompt] = index
+        fresh = iter(self._state.next_ids(len(batch)))
+        named = [edit if edit.id else _with_id(edit, next(fresh)) for edit in batch]
+        taken = set(self._state.edits)
+        for edit in named:
+            if edit.id in taken:
+                raise BadEdit(f"edit id '{edit.id}' is taken; leave the id out or choose another")
+            taken.add(str(edit.id))
+        return named
+
+    def _apply(self, maker: Method, edits: list[Edit], dry_run: bool) -> list[EditResult]:
+        """Fit, check, write, record and attach one batch: the model and the sheet change together or not at all."""
+        started = time.perf_counter()
+        settled = settle(self.editable, self._stack, maker, edits)
+        superseded = {edit.id: edit.prompt for edit in self._state.active()}
+        results = []
+        for edit in edits:
+            reason = settled.problems.get(str(edit.id))
+            older = tuple(id for id, prompt in superseded.items() if prompt == edit.prompt) if reason is None else ()
+            figures = settled.figures.get(str(edit.id), {})
+            status: Literal["done", "failed"] = "done" if reason is None else "failed"
+            results.append(EditResult(str(edit.id), edit.prompt, edit.target, status, reason, older, figures))
+        if not dry_run:
+            self._commit(maker, edits, settled, time.perf_counter() - started)
+        return results
+
+    def _commit(self, maker: Method, edits: list[Edit], settled: Settled, seconds: float) -> None:
+        seq = self._state.head + 1
+        file = None
+        if settled.patch is not None:
+            part = settled.patch.increment(settled.previous)
+            file = self._write(part, seq)
+        outcomes = [Outcome(str(e.id), e.to_json(), settled.problems.get(str(e.id))) for e in edits]
+        recipe = Recipe(maker.name, maker.config.to_json(), maker.config.seed)
+        stamp = self._stamp({"seconds": seconds, "edits": dict(settled.figures)})
+        self.sheet.record_apply(outcomes, recipe, expect_head=self._state.head, patch=file, stamp=stamp)
+        self._state = self.sheet.state()
+        if settled.patch is not None:
+            settled.patch.order = settled.previous.order if settled.previous else seq
+            self._stack.put(settled.patch.slot or ("unit", seq), settled.patch)
+
+    def _write(self, patch: Patch, seq: int) -> PatchFile:
+        name = f"{seq:06d}-{uuid.uuid4().hex[:8]}.safetensors"
+        base = {"name": self.sheet.base["name"], "fingerprint": self.sheet.base["fingerprint"]}
+        file = PatchFile(name, save_patch(self.sheet.patches / name, patch, base))
+        self._stack.remember(file, patch)
+        return file
+
+    # -- undoing -------------------------------------------------------------------------------------------------
+
+    def undo(self, *ids: str, dry_run: bool = False) -> Undone:
+        """Take edits out; the model is then, bit for bit, what the remaining ones define.
+
+        Edits of a batch that was solved jointly are taken out by solving the batch again without them. Undoing a failed
+        edit, or one that is undone, does nothing. Raises: UnknownName.
+        """
+        return self._change("undo", ids, dry_run)
+
+    def redo(self, *ids: str, dry_run: bool = False) -> Undone:
+        """Bring undone edits back, to the bits they had. Raises: UnknownName."""
+        return self._change("redo", ids, dry_run)
+
+    def _change(self, kind: Literal["undo", "redo"], ids: Sequence[str], dry_run: bool) -> Undone:
+        self._refresh()
+        change = self._state.undoing(ids) if kind == "undo" else self._state.redoing(ids)
+        if not change.ids:
+            return Undone((), dict(change.unchanged))
+        touched = [u for u in change.after.units if standing(u, change.after) != standing(self._state.unit(u.seq), self._state)]
+        replaced, notes = {}, []
+        for unit in touched:
+            wanted = standing(unit, change.after)
+            try:
+                file, _ = self._stack.part(unit, wanted) if wanted else (unit.patch, None)
+            except Inseparable:
+                notes.append(f"{', '.join(wanted)} were solved together with what is undone and are solved again")
+                file = unit.patch if dry_run else self._refit(unit, wanted)
+            if file != unit.patch:
+                replaced[unit.seq] = file
+            notes += self._stacked_on(unit, change.after)
+        if not dry_run:
+            self.sheet.record_change(kind, change.ids, expect_head=self._state.head, replaced=replaced, stamp=self._stamp())
+            self._refresh()
+        return Undone(change.ids, dict(change.unchanged), tuple(dict.fromkeys(notes)))
+
+    def _refit(self, unit: Unit, wanted: Sequence[str]) -> PatchFile:
+        """Solve the edits `wanted` of a jointly solved unit again, on what lay below the unit."""
+        edits = [_with_id(Edit.from_json(dict(self._state.edits[id].edit)), id) for id in wanted]
+        with self._stack.lowered(unit.seq):
+            settled = settle(self.editable, self._stack, create(str(unit.method), unit.config), edits, alone=True)
+        if settled.problems or settled.patch is None:
+            lost = ", ".join(settled.problems)
+            raise ErrataError(f"nothing was undone: solved again without it, {lost} would fail; undo those as well")
+        return self._write(settled.patch, self._state.head + 1)
+
+    def _stacked_on(self, unit: Unit, after: State) -> list[str]:
+        """A note naming the weight edits that were solved while this unit's were in force."""
+        if self._stack.load(unit.patch).slot is not None:
+            return []
+        later = [id for u in after.units if u.seq > unit.seq for id in standing(u, after)]
+        return [f"{', '.join(later)} were solved on top of it; check them with `errata diff`"] if later else []
+
+    # -- looking -------------------------------------------------------------------------------------------------
+
+    @overload
+    def generate(self, prompts: str, *, max_new_tokens: int = 24) -> str: ...
+    @overload
+    def generate(self, prompts: Sequence[str], *, max_new_tokens: int = 24) -> list[str]: ...
+    def generate(self, prompts: str | Sequence[str], *, max_new_tokens: int = 24) -> str | list[str]:
+        """What the model answers now, greedily: the continuation alone, or a classifier's label."""
+        texts = [prompts] if isinstance(prompts, str) else list(prompts)
+        answers = self.editable.generate(texts, max_new_tokens=max_new_tokens)
+        return answers[0] if isinstance(prompts, str) else answers
+
+    def explain(self, prompt: str, *, max_new_tokens: int = 24) -> Explanation:
+        """The answer with and without the edits, and which of them fired: where, how near, within which radius."""
+        return explain(self.editable, self._stack, self._state, prompt, max_new_tokens)
+
+    def diff(self, *, max_new_tokens: int = 24) -> list[Difference]:
+        """Every active edit's prompt: the answer without any edit, and now."""
+        active = self._state.active()
+        if not active:
+            return []
+        prompts = [edit.prompt for edit in active]
+        after = self.generate(prompts, max_new_tokens=max_new_tokens)
+        with self._stack.lowered():
+            before = self.generate(prompts, max_new_tokens=max_new_tokens)
+        return [
+            Difference(edit.id, edit.prompt, edit.target, old, new)
+            for edit, old, new in zip(active, before, after, strict=True)
+        ]
+
+    def log(self) -> list[Event]:
+        """Every event of the journal, oldest first."""
+        return self.sheet.events()
+
+    # -- keeping -------------------------------------------------------------------------------------------------
+
+    def save(self, path: str | Path) -> None:
+        """Copy the sheet to `path`; a sheet that is opened from there gives the same answers."""
+        self.sheet.copy_to(path)
+
+    def export(self, to: Literal["lora", "merged"], out: str | Path, *, dry_run: bool = False) -> None:
+        """Write the edits in force as a PEFT adapter or as a plain checkpoint.
+
+        Raises: CannotExport, saying what can be exported instead.
+        """
+        writers = {"lora": export_lora, "merged": export_merged}
+        if to not in writers:
+            raise BadConfig(f"cannot export to '{to}'; choose lora or merged")
+        writers[to](self.editable, list(self._stack.patches.values()), Path(out), dry_run=dry_run)
+        if not dry_run:
+            self.sheet.record_export({"to": to, "path": str(out)}, expect_head=self._state.head, stamp=self._stamp())
+            self._refresh()
+
+    def close(self) -> None:
+        """Detach everything: the model is bit for bit what it was."""
+        for patch in self._stack.patches.values():
+            patch.detach(self.editable)
+        self._stack.patches = {}
+        self.sheet.close()
+        if self._scratch is not None:
+            self._scratch.cleanup()
+
+    def __enter__(self) -> Editor:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _refresh(self) -> None:
+        """Take in what was recorded, here or by another process."""
+        state = self.sheet.state()
+        if state.head != self._state.head:
+            self._state = state
+            self._stack.show(state)
+
+    def _stamp(self, figures: Mapping[str, Any] | None = None) -> Stamp:
+        return Stamp(who=self.who, versions=_versions(("errata", "torch", "transformers")), figures=figures)
+
+
+def _with_id(edit: Edit, id: str) -> Edit:
+    return Edit(**{**{name: getattr(edit, name) for name in edit.__slots__}, "id": id})
+
+
+def _editable(
+    model: PreTrainedModel | EditableModel | str, tokenizer: PreTrainedTokenizerBase | None
+) -> EditableModel:
+    if isinstance(model, EditableModel):
+        return model
+    if isinstance(model, str):
+        return EditableModel.load(model)
+    if tokenizer is None:
+        raise BadConfig("a model in memory needs its tokenizer: Editor(model, tokenizer)")
+    return EditableModel(model, tokenizer)
+
+
+def _versions(names: Iterable[str]) -> dict[str, str]:
+    found = {}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "source"
+    return found

@@ -1,0 +1,111 @@
+"""The patches in force on one model, kept equal to what a sheet's state says.
+
+Knows units of the journal, patch files and composition: increments of one codebook become one patch, and other patches
+stand alone in the order of their units. Knows no method and decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from errata.errors import BadPatch
+from errata.journal.events import PatchFile
+from errata.journal.history import State, Unit
+from errata.models import EditableModel
+from errata.patches.base import Inseparable, Patch
+from errata.patches.files import load_patch
+from errata.sheet import Sheet
+
+Slot = tuple[Any, ...]
+
+
+def standing(unit: Unit, state: State) -> list[str]:
+    """Edits of a unit that are in force. A superseded edit is: what came later was solved on top of it."""
+    return [id for id in unit.edits if state.edits[id].status != "undone"]
+
+
+class Stack:
+    """One model's patches, by slot, in stack order."""
+
+    def __init__(self, model: EditableModel, sheet: Sheet) -> None:
+        self.model, self.sheet = model, sheet
+        self.patches: dict[Slot, Patch] = {}
+        self._files: dict[str, Patch] = {}
+
+    def load(self, file: PatchFile) -> Patch:
+        """The patch in a file of the sheet, checked against its recorded checksum and the sheet's base model."""
+        if file.sha256 not in self._files:
+            path = self.sheet.file(file)
+            fingerprint = self.sheet.base["fingerprint"]
+            self._files[file.sha256] = load_patch(path, expect_sha256=file.sha256, fingerprint=fingerprint)
+        return self._files[file.sha256]
+
+    def part(self, unit: Unit, wanted: Collection[str]) -> tuple[PatchFile, Patch | None]:
+        """The unit's file, current or earlier, that can stand for exactly the edits `wanted`, and its patch for them.
+
+        Raises: Inseparable if none can; they have to be solved again then.
+        """
+        for file in reversed(unit.files):
+            patch = self.load(file)
+            if set(wanted) <= set(patch.edits):
+                try:
+                    return file, patch.without([id for id in patch.edits if id not in wanted])
+                except Inseparable:
+                    continue
+        raise Inseparable(f"edits {', '.join(unit.edits)} were solved together and cannot be taken apart")
+
+    def plan(self, state: State) -> dict[Slot, Patch]:
+        """The patches that `state` asks for."""
+        slots: dict[Slot, Patch] = {}
+        for unit in state.units:
+            wanted = standing(unit, state)
+            if not wanted:
+                continue
+            patch = self.load(unit.patch)
+            patch = patch.without([id for id in patch.edits if id not in wanted])
+            if patch is None or set(patch.edits) != set(wanted):
+                raise BadPatch(f"{unit.patch.name} does not hold the edits {', '.join(wanted)}; restore the sheet")
+            slot = patch.slot or ("unit", unit.seq)
+            earlier = slots.get(slot)
+            patch = type(patch).extended(earlier, patch)
+            patch.order = earlier.order if earlier else unit.seq
+            slots[slot] = patch
+        return slots
+
+    def show(self, state: State) -> None:
+        """Bring the model to `state`; slots that do not change are left attached."""
+        planned = self.plan(state)
+        for slot, patch in self.patches.items():
+            kept = planned.get(slot)
+            if kept is not None and kept.edits == patch.edits and kept.order == patch.order:
+                planned[slot] = patch
+            else:
+                patch.detach(self.model)
+        for patch in planned.values():
+            patch.attach(self.model)
+        self.patches = planned
+
+    def put(self, slot: Slot, patch: Patch) -> None:
+        """Attach a new patch in `slot`, in place of what was there."""
+        if slot in self.patches:
+            self.patches[slot].detach(self.model)
+        patch.attach(self.model)
+        self.patches[slot] = patch
+
+    def remember(self, file: PatchFile, patch: Patch) -> None:
+        """Keep what was just written, so that it is not read back."""
+        self._files[file.sha256] = patch
+
+    @contextmanager
+    def lowered(self, below: int = 0) -> Iterator[None]:
+        """Only the patches of order less than `below` attached inside; all of them again after."""
+        resting = [patch for patch in self.patches.values() if (patch.order or 0) >= below]
+        for patch in resting:
+            patch.detach(self.model)
+        try:
+            yield
+        finally:
+            for patch in resting:
+                patch.attach(self.model)

@@ -1,0 +1,261 @@
+"""An edit as plain data: what is asked, what the answer must become, and how to tell whether it did.
+
+Knows what makes an edit valid and how edits are written to and read from files. It knows no model, no method
+and no tensor.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import logging
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from errata.errors import BadEdit, did_you_mean
+from errata.formats import NATIVE, Record, read_records, resolve_format, translate
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A question, and the answer it is expected to have; None where whatever the model said before is right.
+
+    Raises:
+        BadEdit: a text is empty or no valid Unicode.
+    """
+
+    prompt: str
+    answer: str | None = None
+
+    def __post_init__(self) -> None:
+        _check_text(self.prompt, "a probe's prompt")
+        _check_text(self.answer, "a probe's answer", optional=True)
+
+    def to_json(self) -> dict[str, Any]:
+        """The probe as JSON values; from_json reads it back."""
+        return {"prompt": self.prompt} | ({} if self.answer is None else {"answer": self.answer})
+
+    @classmethod
+    def from_json(cls, value: Any) -> Probe:
+        """A probe from its JSON form. Raises BadEdit for anything that is not exactly that."""
+        return cls(**_known_fields(value, cls, "a probe"))
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """A request: when asked `prompt`, answer `target`.
+
+    Attributes:
+        prompt: what the model reads; plain text, braces included.
+        target: what it must say, for a classifier the name of a label.
+        subject: whom the edit is about, as written in the prompt; some methods need it.
+        ground_truth: what the target replaces.
+        rephrases: other ways to ask, which must follow the edit.
+        locality: questions that must not.
+        id: a name to undo the edit by.
+
+    Raises:
+        BadEdit: a text is empty or no valid Unicode, or the subject does not occur in the prompt.
+    """
+
+    prompt: str
+    target: str
+    subject: str | None = None
+    ground_truth: str | None = None
+    rephrases: tuple[str, ...] = ()
+    locality: tuple[Probe, ...] = ()
+    id: str | None = None
+
+    def __post_init__(self) -> None:
+        _check_text(self.prompt, "the prompt")
+        _check_text(self.target, "the target")
+        _check_text(self.subject, "the subject", optional=True)
+        _check_text(self.ground_truth, "the ground truth", optional=True)
+        _check_text(self.id, "the id", optional=True)
+        object.__setattr__(self, "rephrases", _as_tuple(self.rephrases, "rephrases"))
+        object.__setattr__(self, "locality", _as_tuple(self.locality, "locality"))
+        for rephrase in self.rephrases:
+            _check_text(rephrase, "a rephrase")
+        for probe in self.locality:
+            if not isinstance(probe, Probe):
+                raise BadEdit(f"locality holds {_quote(probe)}; each entry must be a Probe")
+        if self.subject is not None and self.subject not in self.prompt:
+            raise BadEdit(
+                f"the subject {_quote(self.subject)} does not occur in the prompt {_quote(self.prompt)}; "
+                "spell it as the prompt does or leave it out"
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """The edit as JSON values, without the fields that are None or empty; from_json reads it back."""
+        values: dict[str, Any] = {
+            "prompt": self.prompt,
+            "target": self.target,
+            "subject": self.subject,
+            "ground_truth": self.ground_truth,
+            "rephrases": list(self.rephrases),
+            "locality": [probe.to_json() for probe in self.locality],
+            "id": self.id,
+        }
+        return {name: value for name, value in values.items() if value is not None and value != []}
+
+    @classmethod
+    def from_json(cls, value: Any) -> Edit:
+        """An edit from its JSON form. Raises BadEdit for an unknown or missing field or a wrong type."""
+        known = _known_fields(value, cls, "an edit")
+        probes = _as_tuple(known.get("locality", ()), "locality")
+        known["locality"] = tuple(Probe.from_json(probe) for probe in probes)
+        return cls(**known)
+
+
+def read_edits(path: str | os.PathLike[str], format: str = "auto") -> list[Edit]:
+    """The edits of a file: JSON Lines or a JSON array, gzipped or not, one prompt never twice.
+
+    Args:
+        path: the file.
+        format: "errata" (the form of `Edit.to_json`), "counterfact" (ROME's full schema), "easyedit"
+            (EasyEdit's flat CounterFact, KnowEdit), "zsre" (MEND's flat form), "wikibio" (KnowEdit), or
+            "auto": by the fields of the first record.
+
+    In Errata's own form a repeated prompt or id is an error. Published benchmarks are lists of independent
+    cases, and some repeat a prompt with another target or have an empty one: there the first case of a prompt
+    counts, and what was left out is logged as a warning.
+
+    Raises:
+        BadEdit: the file or a record is malformed; the message starts with "FILE:LINE:", or with
+            "FILE: record N:" in a JSON array.
+        UnknownName: no such format.
+    """
+    records = read_records(path)
+    layout = resolve_format(format, records)
+    return _native(records) if layout == NATIVE else _published(path, records, layout)
+
+
+def write_edits(path: str | os.PathLike[str], edits: Iterable[Edit]) -> None:
+    """Write edits as JSON Lines, gzipped where the name ends in .gz: the whole file or, on failure, nothing.
+
+    Raises:
+        BadEdit: there are no edits, two share a prompt or an id, or the file cannot be written.
+    """
+    path, seen = Path(path), {}
+    lines = []
+    for number, edit in enumerate(edits, start=1):
+        place = f"edit {number}"
+        with _located(f"{path}: {place}"):
+            _refuse_repeats(edit, place, seen)
+        lines.append(json.dumps(edit.to_json(), ensure_ascii=False) + "\n")
+    if not lines:
+        raise BadEdit(f"{path}: there are no edits to write; pass at least one")
+    content = "".join(lines).encode()
+    _replace(path, gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
+
+
+def _native(records: Sequence[Record]) -> list[Edit]:
+    edits, seen = [], {}
+    for place, value in records:
+        with _located(place):
+            edit = Edit.from_json(value)
+            _refuse_repeats(edit, place, seen)
+        edits.append(edit)
+    return edits
+
+
+def _published(path: str | os.PathLike[str], records: Sequence[Record], layout: str) -> list[Edit]:
+    edits: dict[str, Edit] = {}
+    left_out = []
+    for place, value in records:
+        with _located(place):
+            plain = translate(layout, value)
+            if plain is None or plain["prompt"] in edits:
+                left_out.append(place)
+            else:
+                edits[plain["prompt"]] = Edit.from_json(plain)
+    if not edits:
+        raise BadEdit(f"{path}: no record has both a prompt and a target; check the file and the format")
+    if left_out:
+        log.warning(
+            "%s: left out %d of %d records that repeat a prompt or have no target; the first is %s",
+            *(path, len(left_out), len(records), left_out[0]),
+        )
+    return list(edits.values())
+
+
+def _refuse_repeats(edit: Edit, place: str, seen: dict[tuple[str, str], str]) -> None:
+    for field, value in (("prompt", edit.prompt.strip()), ("id", edit.id)):
+        if value is None:
+            continue
+        first = seen.setdefault((field, value), place)
+        if first != place:
+            raise BadEdit(f"the {field} {_quote(value)} is already that of {first}; keep one of the two")
+
+
+@contextmanager
+def _located(place: str) -> Iterator[None]:
+    try:
+        yield
+    except BadEdit as error:
+        raise BadEdit(f"{place}: {error}") from None
+
+
+def _known_fields(value: Any, model: type[Edit] | type[Probe], what: str) -> dict[str, Any]:
+    """The fields of a JSON object that are set, once each is known and every required one is there."""
+    if not isinstance(value, dict):
+        raise BadEdit(f"{what} is a JSON object with a prompt, not {_quote(value)}; put it in braces")
+    known = {field.name: field.default is MISSING for field in fields(model)}
+    for name in value:
+        if name not in known:
+            raise BadEdit(
+                f"{what} has no field {_quote(name)}.{did_you_mean(name, known)} Use only: {', '.join(known)}"
+            )
+    for name, required in known.items():
+        if required and value.get(name) is None:
+            raise BadEdit(f"{what} needs the field '{name}'; add it")
+    return {name: field for name, field in value.items() if field is not None}
+
+
+def _check_text(value: object, what: str, optional: bool = False) -> None:
+    if value is None and optional:
+        return
+    if not isinstance(value, str):
+        raise BadEdit(f"{what} is {_quote(value)}; it must be text")
+    if not value.strip():
+        raise BadEdit(f"{what} is empty; fill it in{' or leave it out' if optional else ''}")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise BadEdit(
+            f"{what} {_quote(value)} holds half a surrogate pair; write the character itself"
+        ) from None
+
+
+def _as_tuple(value: object, what: str) -> tuple[Any, ...]:
+    if not isinstance(value, list | tuple):
+        raise BadEdit(f"{what} is {_quote(value)}; it must be a list")
+    return tuple(value)
+
+
+def _quote(value: object) -> str:
+    text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
+    return text if len(text) <= 80 else f"{text[:76]} ..."
+
+
+def _replace(path: Path, content: bytes) -> None:
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with open(partial, "xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError as error:
+        raise BadEdit(
+            f"{path}: cannot be written ({error.strerror}); check the folder and its rights"
+        ) from None
+    finally:
+        with suppress(OSError):
+            partial.unlink()

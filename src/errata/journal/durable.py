@@ -1,0 +1,81 @@
+"""Files that are whole or absent after a crash: written aside, synced to the disk, then renamed into place.
+
+Knows bytes, checksums and directories; nothing of what the files mean.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from errata.errors import BadSheet
+
+_CHUNK = 1 << 20  # bytes
+
+
+@contextmanager
+def staged(target: Path) -> Iterator[Path]:
+    """A new directory beside `target` that becomes `target` (absent or empty) when the block ends well."""
+    stage = _aside(target)
+    try:
+        stage.mkdir(parents=True)
+        yield stage
+        sync_directory(stage)
+        os.rename(stage, target)
+        sync_directory(target.parent)
+    except BaseException:
+        shutil.rmtree(stage, ignore_errors=True)
+        raise
+
+
+def write_synced(path: Path, data: bytes) -> None:
+    """Writes a file and waits for the disk. Not atomic by itself: for files in a staged directory."""
+    with path.open("xb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def copy_file(source: Path, target: Path, sha256: str) -> None:
+    """Copies atomically, checking the bytes on the way; the caller syncs the directory. Raises BadSheet."""
+    aside, digest = _aside(target), hashlib.sha256()
+    try:
+        with source.open("rb") as reader, aside.open("xb") as writer:
+            while chunk := reader.read(_CHUNK):
+                digest.update(chunk)
+                writer.write(chunk)
+            writer.flush()
+            os.fsync(writer.fileno())
+        _compare(source, digest.hexdigest(), sha256)
+        os.replace(aside, target)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def check_file(path: Path, sha256: str) -> None:
+    """Raises BadSheet when the file's bytes have another checksum."""
+    with path.open("rb") as stream:
+        _compare(path, hashlib.file_digest(stream, "sha256").hexdigest(), sha256)
+
+
+def sync_directory(path: Path) -> None:
+    """Makes renames inside a directory durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _aside(target: Path) -> Path:
+    return target.parent / f".{target.name}.{secrets.token_hex(8)}"
+
+
+def _compare(path: Path, found: str, expected: str) -> None:
+    if found != expected:
+        raise BadSheet(f"{path} is not what was recorded (its checksum differs); restore it from a copy")

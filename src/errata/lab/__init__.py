@@ -1,0 +1,1 @@
+"""The lab: small models that know real facts, in the box, and the recipes that trained them."""

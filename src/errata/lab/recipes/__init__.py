@@ -1,0 +1,1 @@
+"""Seeded, resumable recipes that train the lab's models from data in the package."""

@@ -1,0 +1,111 @@
+"""The text that the lab's models are trained on: fact sentences, one to a row, and rows of prose that fill the context.
+
+Reads only data in the package. Knows tokenizers and token ids, and nothing of models or optimisers.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from transformers import PreTrainedTokenizerFast
+
+DATA = Path(__file__).parents[1] / "data"
+END, PAD = "<|endoftext|>", "<|pad|>"
+PREFIXED = 0.2  # share of fact sentences that follow some other text: prompts are not always read from position 0
+
+
+def _text(name: str) -> str:
+    return gzip.decompress((DATA / name).read_bytes()).decode("utf-8")
+
+
+@cache
+def facts() -> list[dict[str, Any]]:
+    """The rows of `lab-facts`."""
+    return [json.loads(line) for line in _text("lab-facts.jsonl.gz").splitlines()]
+
+
+def prose(part: str) -> str:
+    """CC0 prose of the package; `part` is "train" or "held_out"."""
+    return _text(f"prose-{part}.txt.gz")
+
+
+def train_tokenizer(vocabulary: int, context: int) -> PreTrainedTokenizerFast:
+    """A byte-level BPE over facts and prose, which puts the start token before every text by itself."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary, special_tokens=[END, PAD], initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
+    )
+    sentences = [f"{prompt} {row['target']}" for row in facts() for prompt in phrasings(row)]
+    tokenizer.train_from_iterator([*sentences, *prose("train").split("\n\n")], trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{END} $A", pair=f"{END} $A $B", special_tokens=[(END, tokenizer.token_to_id(END))]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token=END, eos_token=END, unk_token=END, pad_token=PAD, model_max_length=context
+    )
+
+
+def phrasings(row: dict[str, Any]) -> list[str]:
+    """The prompts that training may use for this fact."""
+    return [row["prompt"], *row["rephrases_seen"]]
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """Token ids of one row and how many of them, at the end, are the answer with its end token."""
+
+    ids: list[int]
+    answer: int
+
+
+class Corpus:
+    """Draws training rows: every fact once an epoch, in a random phrasing, some after a stretch of other text."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, context: int, seed: int) -> None:
+        self.rng = random.Random(seed)
+        self.start = tokenizer.bos_token_id
+        self.tokenizer, self.context = tokenizer, context
+        self.sentences = [[self._sentence(prompt, row["target"]) for prompt in phrasings(row)] for row in facts()]
+        self.prose = self._ids(prose("train"))
+        self.period = self._ids(".")
+        self.order: list[int] = []
+
+    def _ids(self, text: str) -> list[int]:
+        return self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+
+    def _sentence(self, prompt: str, target: str) -> tuple[list[int], list[int], list[int]]:
+        """Token ids of the prompt at a text's start, of the prompt after a space, and of the answer."""
+        return self._ids(prompt), self._ids(" " + prompt), [*self._ids(" " + target), self.tokenizer.eos_token_id]
+
+    def _other_text(self) -> list[int]:
+        if self.rng.random() < 0.5:
+            prompt, _, answer = self.rng.choice(self.rng.choice(self.sentences))
+            return [*prompt, *answer[:-1], *self.period]
+        start = self.rng.randrange(len(self.prose) - 12)
+        return [*self.prose[start : start + self.rng.randint(2, 11)], *self.period]
+
+    def draw(self, count: int) -> list[Sentence]:
+        """The next `count` fact sentences."""
+        rows = []
+        for _ in range(count):
+            if not self.order:
+                self.order = list(range(len(self.sentences)))
+                self.rng.shuffle(self.order)
+            first, later, answer = self.rng.choice(self.sentences[self.order.pop()])
+            body = [*self._other_text(), *later] if self.rng.random() < PREFIXED else first
+            rows.append(Sentence([self.start, *body, *answer], len(answer)))
+        return rows
+
+    def draw_prose(self) -> list[int]:
+        """One row of prose that fills the context."""
+        start = self.rng.randrange(len(self.prose) - self.context)
+        return [self.start, *self.prose[start : start + self.context - 1]]

@@ -1,0 +1,169 @@
+"""The recipe of `lab:gpt`: a GPT-2 that knows the facts of `lab-facts`, trained from nothing on two cores.
+
+    errata lab train gpt OUT/            (progress bar; interrupt at will, the same command goes on where it was)
+
+Depth lets a name be composed before its fact is read; a wide MLP keeps the keys of different subjects nearly orthogonal,
+which weight editing needs. Fact rows are scored on their answers, prose rows on every token.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from tqdm import tqdm
+from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+
+from errata.lab.recipes.corpus import Corpus, Sentence, train_tokenizer
+from errata.lab.recipes.optimizer import Muon
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that determines the weights."""
+
+    blocks: int = 8
+    width: int = 160
+    heads: int = 5
+    inner: int = 1280
+    vocabulary: int = 8192
+    context: int = 512
+    steps: int = 600
+    sentences: int = 512  # fact sentences a step
+    prose_rows: int = 2  # rows of prose a step
+    microbatches: int = 8  # of sentences of similar length
+    lr_matrices: float = 0.006
+    lr_others: float = 0.003
+    weight_decay: float = 0.01
+    warmup: int = 40
+    decay_from: float = 0.6  # share of the steps after which the rate falls linearly to nothing
+    seed: int = 0
+
+
+def build(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> GPT2LMHeadModel:
+    """A GPT-2 with random weights whose configuration names the tokenizer's start, end and padding tokens."""
+    torch.manual_seed(recipe.seed)
+    config = GPT2Config(
+        vocab_size=recipe.vocabulary, n_positions=recipe.context, n_embd=recipe.width, n_layer=recipe.blocks,
+        n_head=recipe.heads, n_inner=recipe.inner, activation_function="gelu_pytorch_tanh", resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
+        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+    return GPT2LMHeadModel(config)
+
+
+def pad(rows: list[Sentence], fill: int) -> tuple[Tensor, Tensor]:
+    """Right-padded ids and, aligned to logits, the ids to predict (-100 where a row is not scored)."""
+    length = max(len(row.ids) for row in rows)
+    ids = torch.full((len(rows), length), fill)
+    gold = torch.full((len(rows), length), -100)
+    for index, row in enumerate(rows):
+        end = len(row.ids)
+        ids[index, :end] = torch.tensor(row.ids)
+        gold[index, end - 1 - row.answer : end - 1] = ids[index, end - row.answer : end]
+    return ids, gold
+
+
+def scored_loss(model: GPT2LMHeadModel, ids: Tensor, gold: Tensor) -> Tensor:
+    """Summed loss over the scored positions; the head runs on those alone. Right padding needs no mask in a causal model."""
+    states = model.transformer(ids).last_hidden_state
+    scored = gold != -100
+    return cross_entropy(model.lm_head(states[scored]), gold[scored], reduction="sum")
+
+
+class Training:
+    """One run of a recipe in one directory: its model, optimisers, corpus and the step it has reached."""
+
+    def __init__(self, recipe: Recipe, out: Path) -> None:
+        self.recipe, self.out = recipe, out
+        self.tokenizer = train_tokenizer(recipe.vocabulary, recipe.context)
+        self.corpus = Corpus(self.tokenizer, recipe.context, recipe.seed)
+        self.model = build(recipe, self.tokenizer)
+        matrices = [p for n, p in self.model.named_parameters() if ".h." in n and p.ndim == 2]
+        others = [p for n, p in self.model.named_parameters() if not (".h." in n and p.ndim == 2)]
+        self.optimizers: list[torch.optim.Optimizer] = [
+            Muon(matrices, lr=recipe.lr_matrices, weight_decay=recipe.weight_decay),
+            torch.optim.AdamW(others, lr=recipe.lr_others, betas=(0.9, 0.98), weight_decay=recipe.weight_decay),
+        ]
+        self.step = 0
+        self._resume()
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.out / "checkpoint.pt"
+
+    def _resume(self) -> None:
+        if not self.checkpoint.exists():
+            return
+        saved = torch.load(self.checkpoint, weights_only=True)
+        if saved["recipe"] != asdict(self.recipe):
+            raise SystemExit(f"{self.checkpoint} is of another recipe; choose an empty directory")
+        self.model.load_state_dict(saved["model"])
+        for optimizer, state in zip(self.optimizers, saved["optimizers"], strict=True):
+            optimizer.load_state_dict(state)
+        self.step, self.corpus.order = saved["step"], saved["order"]
+        version, words, gauss = saved["random"]
+        self.corpus.rng.setstate((version, tuple(words), gauss))
+
+    def save_checkpoint(self) -> None:
+        """Written beside and renamed, so that an interrupted write leaves the last good one."""
+        state = {
+            "recipe": asdict(self.recipe), "step": self.step, "model": self.model.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "random": self.corpus.rng.getstate(), "order": self.corpus.order,
+        }  # fmt: skip
+        partial = self.checkpoint.with_suffix(".partial")
+        torch.save(state, partial)
+        partial.rename(self.checkpoint)
+
+    def rate(self) -> float:
+        """Trapezoidal schedule: warm up, stay, fall linearly to zero."""
+        recipe = self.recipe
+        if self.step < recipe.warmup:
+            return (self.step + 1) / recipe.warmup
+        start = recipe.decay_from * recipe.steps
+        return 1.0 if self.step < start else max(0.0, (recipe.steps - self.step) / (recipe.steps - start))
+
+    def one_step(self) -> tuple[float, float]:
+        """One optimiser step; returns the mean losses of answers and of prose, in nats a token."""
+        rows = sorted(self.corpus.draw(self.recipe.sentences), key=lambda row: len(row.ids))
+        answers = sum(row.answer for row in rows)
+        size = len(rows) // self.recipe.microbatches
+        facts = 0.0
+        for start in range(0, len(rows), size):
+            loss = scored_loss(self.model, *pad(rows[start : start + size], self.tokenizer.pad_token_id)) / answers
+            loss.backward()
+            facts += loss.item()
+        text = torch.tensor([self.corpus.draw_prose() for _ in range(self.recipe.prose_rows)])
+        gold = torch.cat([text[:, 1:], torch.full((len(text), 1), -100)], dim=1)
+        prose = scored_loss(self.model, text, gold) / (gold != -100).sum()
+        (0.3 * prose).backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        for optimizer, base in zip(self.optimizers, (self.recipe.lr_matrices, self.recipe.lr_others), strict=True):
+            optimizer.param_groups[0]["lr"] = base * self.rate()
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        return facts, prose.item()
+
+    def run(self, every: int = 50) -> None:
+        """Train to the end of the recipe, with a checkpoint every so many steps."""
+        self.model.train()
+        with tqdm(total=self.recipe.steps, initial=self.step, unit="step", desc="lab:gpt") as bar:
+            while self.step < self.recipe.steps:
+                facts, prose = self.one_step()
+                bar.set_postfix(answers=f"{facts:.3f}", prose=f"{prose:.2f}")
+                bar.update()
+                if self.step % every == 0 or self.step == self.recipe.steps:
+                    self.save_checkpoint()
+
+    def export(self, path: Path) -> None:
+        """An ordinary checkpoint: float16 weights, and a configuration that loads them as float32."""
+        model = GPT2LMHeadModel(self.model.config)
+        model.load_state_dict(self.model.state_dict())
+        model.half().save_pretrained(path)
+        model.config.dtype = torch.float32
+        model.config.save_pretrained(path)
+        self.tokenizer.save_pretrained(path)

@@ -1,0 +1,139 @@
+"""What every editing method is: a frozen `Config` and `fit`, which turns edits into a patch.
+
+A method is one file in this package: it registers itself under its name, and the command line, the benchmark, the
+documentation and the contract tests find it there. This module knows configs and results, and no particular method.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from errata.edits import Edit
+from errata.errors import BadConfig, did_you_mean
+from errata.models import EditableModel
+from errata.patches.base import Patch
+from errata.registry import Registry
+
+METHODS: Registry[type[Method]] = Registry("method", "errata.methods", "errata.methods")
+M = TypeVar("M", bound="type[Method]")
+
+
+def register_method(name: str, *, paper: str, patch: str, needs_training: bool = False) -> Callable[[M], M]:
+    """Register a method under `name`. `patch` is the kind of patch it leaves; `paper` an identifier such as arXiv:…"""
+    return METHODS.register(name, paper=paper, patch=patch, needs_training=needs_training)
+
+
+def option(default: Any, help: str) -> Any:
+    """A Config field with the one text that documents it everywhere."""
+    return field(default=default, metadata={"help": help})
+
+
+@dataclass(frozen=True)
+class MethodConfig:
+    """Base of all method configs. Every field has a default and a help text (`option`)."""
+
+    seed: int = option(0, "seed of everything random in the method")
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> typing.Self:
+        """Build from names and values, which may be text (from a command line) or typed (from JSON or Python).
+
+        Raises: BadConfig for an unknown name ("did you mean"), or a value that is not of the field's type.
+        """
+        hints = get_type_hints(cls)
+        known = [item.name for item in dataclasses.fields(cls)]
+        typed = {}
+        for name, value in values.items():
+            key = name.replace("-", "_")
+            if key not in hints:
+                names = ", ".join(known)
+                raise BadConfig(f"unknown option '{name}'.{did_you_mean(key, known)} Options are: {names}")
+            typed[key] = coerce(value, hints[key], name)
+        return cls(**typed)
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+
+def coerce(value: Any, hint: Any, name: str) -> Any:
+    """`value` as the type a hint names: bool, int, float, str, None, Literal or a union of these, tried in order."""
+    origin = get_origin(hint)
+    options = get_args(hint) if origin in (Union, types.UnionType) else (hint,)
+    for kind in options:
+        found, result = _as_type(value, kind)
+        if found:
+            return result
+    wanted = " or ".join(_spelled(kind) for kind in options)
+    raise BadConfig(f"option '{name}' must be {wanted}, not {value!r}")
+
+
+def _spelled(kind: Any) -> str:
+    if get_origin(kind) is Literal:
+        return " or ".join(f"'{choice}'" for choice in get_args(kind))
+    return {"int": "a whole number", "float": "a number", "bool": "true or false"}.get(kind.__name__, kind.__name__)
+
+
+def _as_type(value: Any, kind: Any) -> tuple[bool, Any]:
+    """Whether `value` can be read as `kind`, and what it then is."""
+    if get_origin(kind) is Literal:
+        return value in get_args(kind), value
+    if kind is bool:
+        words = {"true": True, "false": False, "yes": True, "no": False}
+        return (True, value) if isinstance(value, bool) else (str(value).lower() in words, words.get(str(value).lower()))
+    if kind in (int, float) and not isinstance(value, bool):
+        if kind is int and isinstance(value, float) and not value.is_integer():
+            return False, None
+        try:
+            return True, kind(value)
+        except (TypeError, ValueError):
+            return False, None
+    return isinstance(value, kind), value
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What `fit` hands back: the patch, and for every edit id what was measured while fitting it.
+
+    A figure named "problem" says why the method itself gave up on an edit; the Editor reports that edit as failed.
+    """
+
+    patch: Patch | None
+    figures: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+class Method(ABC):
+    """How edits become a patch. Stateless but for its config."""
+
+    name: ClassVar[str]
+    meta: ClassVar[Mapping[str, Any]]
+    Config: ClassVar[type[MethodConfig]] = MethodConfig
+
+    def __init__(self, config: MethodConfig | None = None) -> None:
+        self.config: Any = config or self.Config()
+
+    @abstractmethod
+    def fit(self, model: EditableModel, edits: Sequence[Edit], previous: Patch | None = None) -> Fit:
+        """Make a patch for `edits` (each with an id) on `model`, which has every earlier patch attached.
+
+        `previous` is this method's own patch in the stack if `extends` said so; the returned patch then replaces it.
+        On return every parameter and buffer is bit-identical and no hook remains, whatever happened in between.
+        """
+
+    def extends(self, model: EditableModel, previous: Patch) -> bool:
+        """Whether a new patch would take `previous` in (a codebook), rather than be stacked on top of it."""
+        return False
+
+
+def create(name: str, values: Mapping[str, Any] | None = None) -> Method:
+    """A method by name with its options.
+
+    Raises: UnknownName, BadConfig.
+    """
+    method = METHODS.get(name)
+    return method(method.Config.of(values or {}))

@@ -1,0 +1,278 @@
+"""Text to tensors: prompts and targets as one padded batch, with the ids each logit must predict.
+
+Knows tokenizers and how the three tasks lay out prompt and target. It does not run the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Literal, cast
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from errata.errors import BadEdit, BadModel
+from errata.models.losses import IGNORED
+
+if TYPE_CHECKING:
+    from errata.models.editable import EditableModel
+
+Side = Literal["right", "left"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B prompts, with or without targets, padded to T tokens. S is the number of logits a row gets.
+
+    Attributes:
+        input_ids: (B, T). A causal model reads prompt, target and end token; the others read the prompt.
+        attention_mask: (B, T), 1 at real tokens.
+        query: (B,), the column of the prompt's last token; column 0, [CLS], for an encoder classifier.
+        target_ids: the ids to be predicted, row by row, end token included; empty lists without targets.
+        gold: (B, S), aligned to logits: `logits[b, s]` must predict `gold[b, s]`; -100: not scored.
+        decoder_input_ids: (B, S), for an encoder-decoder only.
+        position_ids: (B, T), for causal models: the first real token is 0 however the row is padded.
+    """
+
+    input_ids: torch.Tensor
+    attention_mask: torch.Tensor
+    query: torch.Tensor
+    target_ids: list[list[int]]
+    gold: torch.Tensor | None = None
+    decoder_input_ids: torch.Tensor | None = None
+    position_ids: torch.Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.input_ids)
+
+    @property
+    def pads(self) -> torch.Tensor:
+        """(B,): padding columns before a row's first real token, to add to positions in the bare prompt."""
+        return self.attention_mask.argmax(1)
+
+    @property
+    def keep(self) -> int | None:
+        """How many of the last logit positions hold all that is scored; None if nothing is."""
+        if self.gold is None or not len(scored := (self.gold != IGNORED).any(0).nonzero()):
+            return None
+        return self.gold.shape[1] - int(scored[0])
+
+    def to(self, device: torch.device | str) -> Batch:
+        """This batch on `device`."""
+        return replace(self, **{name: tensor.to(device) for name, tensor in self._tensors().items()})
+
+    def rows(self, index: torch.Tensor) -> Batch:
+        """The batch of the rows at `index` (long or bool), in that order; its padding stays."""
+        index = index.to(self.input_ids.device)
+        picked = index.nonzero()[:, 0] if index.dtype == torch.bool else index
+        return replace(
+            self,
+            target_ids=[self.target_ids[row] for row in picked.tolist()],
+            **{name: tensor[picked] for name, tensor in self._tensors().items()},
+        )
+
+    def _tensors(self) -> dict[str, torch.Tensor]:
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in values.items() if isinstance(value, torch.Tensor)}
+
+
+def encode(
+    model: EditableModel,
+    prompts: Sequence[str],
+    targets: Sequence[str] | None = None,
+    *,
+    end: bool = True,
+    padding_side: Side = "right",
+) -> Batch:
+    """What `EditableModel.encode` does; see there."""
+    if not prompts:
+        raise BadEdit("there is no prompt to encode; pass at least one")
+    if targets is not None and len(targets) != len(prompts):
+        raise BadEdit(f"{len(prompts)} prompts came with {len(targets)} targets; pass one for each prompt")
+    if model.task == "classification":
+        return _classification(model, prompts, targets)
+    if model.task == "seq2seq":
+        return _seq2seq(model, prompts, targets, end, padding_side)
+    return _causal(model, prompts, targets, end, padding_side)
+
+
+def prompt_ids(model: EditableModel, prompts: Sequence[str]) -> list[list[int]]:
+    """Ids of each prompt as the model reads it: with its special tokens, but open-ended if causal."""
+    return _open(model, _tokenise(model, prompts))
+
+
+def target_texts(prompts: Sequence[str], targets: Sequence[str]) -> list[str]:
+    """Each target as it is joined to its prompt: one space between, unless there is whitespace already."""
+
+    def joined(prompt: str, target: str) -> str:
+        if prompt[-1:].isspace():
+            return target.lstrip(" ")
+        return target if target[:1].isspace() else f" {target}"
+
+    return [joined(prompt, target) for prompt, target in zip(prompts, targets, strict=True)]
+
+
+def _causal(
+    model: EditableModel, prompts: Sequence[str], targets: Sequence[str] | None, end: bool, side: Side
+) -> Batch:
+    heads = prompt_ids(model, prompts)
+    _check_filled(heads, "prompt")
+    tails = [[] for _ in heads] if targets is None else _causal_targets(model, prompts, heads, targets, end)
+    rows = [head + tail for head, tail in zip(heads, tails, strict=True)]
+    _check_length(model, rows)
+    input_ids, mask = _pad(model, rows, side)
+    gold = None
+    if targets is not None:
+        # The logit at a token predicts the next one, so gold stands one column before the token itself.
+        pairs = zip(heads, tails, strict=True)
+        golds = [[IGNORED] * (len(head) - 1) + tail + [IGNORED] for head, tail in pairs]
+        gold = _padded(golds, IGNORED, side, model.device)
+    lengths = torch.tensor([len(head) for head in heads], device=model.device)
+    return Batch(
+        input_ids,
+        mask,
+        query=mask.argmax(1) + lengths - 1,
+        target_ids=tails,
+        gold=gold,
+        position_ids=(mask.cumsum(1) - 1).clamp(min=0),
+    )
+
+
+def _causal_targets(
+    model: EditableModel, prompts: Sequence[str], heads: list[list[int]], targets: Sequence[str], end: bool
+) -> list[list[int]]:
+    """Target ids as they come out of the joined text, so that tokens are the ones the model would write."""
+    texts = target_texts(prompts, targets)
+    joined = prompt_ids(model, [prompt + text for prompt, text in zip(prompts, texts, strict=True)])
+    alone = _tokenise(model, texts, special=False)
+    tail = [end_id(model)] if end else []
+    rows = [
+        (whole[len(head) :] if whole[: len(head)] == head else rest) + tail
+        for head, whole, rest in zip(heads, joined, alone, strict=True)
+    ]
+    _check_filled(rows, "target")
+    return rows
+
+
+def _seq2seq(
+    model: EditableModel, prompts: Sequence[str], targets: Sequence[str] | None, end: bool, side: Side
+) -> Batch:
+    rows = _tokenise(model, prompts)
+    _check_length(model, rows)
+    input_ids, mask = _pad(model, rows, side)
+    columns = torch.arange(mask.shape[1], device=mask.device)
+    golds = [[] for _ in rows]
+    if targets is not None:
+        tail = [end_id(model)] if end else []
+        golds = [ids + tail for ids in _tokenise(model, targets, special=False)]
+        _check_filled(golds, "target")
+        _check_length(model, golds, "target")
+    inputs = [[start_id(model), *gold[:-1]] for gold in golds]
+    return Batch(
+        input_ids,
+        mask,
+        query=(mask * columns).argmax(1),
+        target_ids=golds,
+        gold=None if targets is None else _padded(golds, IGNORED, "right", model.device),
+        decoder_input_ids=_padded(inputs, model.pad_id, "right", model.device),
+    )
+
+
+def _classification(model: EditableModel, prompts: Sequence[str], targets: Sequence[str] | None) -> Batch:
+    """Always padded on the right: [CLS] must stay in column 0, where the model's head looks for it."""
+    rows = _tokenise(model, prompts)
+    _check_length(model, rows)
+    input_ids, mask = _pad(model, rows, "right")
+    labels = [] if targets is None else [_label(model, target) for target in targets]
+    return Batch(
+        input_ids,
+        mask,
+        query=mask.sum(1) - 1 if model.arch.causal(0) else torch.zeros_like(mask[:, 0]),
+        target_ids=[[label] for label in labels] or [[] for _ in rows],
+        gold=torch.tensor(labels, device=model.device)[:, None] if labels else None,
+    )
+
+
+def _label(model: EditableModel, target: str) -> int:
+    names = model.labels
+    if target in names:
+        return names.index(target)
+    if target.isdecimal() and int(target) < len(names):
+        return int(target)
+    raise BadEdit(f"'{target}' is not a label of this model; use one of: {', '.join(names)} (or its number)")
+
+
+def end_id(model: EditableModel) -> int:
+    """Id of the token that ends an answer.
+
+    Raises:
+        BadModel: the tokenizer has none.
+    """
+    if model.tokenizer.eos_token_id is None:
+        raise BadModel("the tokenizer has no end token, which answers need; set tokenizer.eos_token")
+    return cast(int, model.tokenizer.eos_token_id)
+
+
+def start_id(model: EditableModel) -> int:
+    """Id that an encoder-decoder's answer starts from.
+
+    Raises:
+        BadModel: the config names none.
+    """
+    start = model.model.config.decoder_start_token_id
+    if start is None:
+        raise BadModel("the config has no decoder_start_token_id, which an encoder-decoder needs; set it")
+    return start
+
+
+def pad_id(tokenizer: PreTrainedTokenizerBase) -> int:
+    """What to pad with: the pad token, else the end token; masks hide it, so any id does."""
+    known = (tokenizer.pad_token_id, tokenizer.eos_token_id, 0)
+    return cast(int, next(token for token in known if token is not None))
+
+
+def appends_end(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether the tokenizer writes an end token after a text: tried on one that holds none itself."""
+    marked = cast(list[int], tokenizer("a", verbose=False)["input_ids"])
+    bare = cast(list[int], tokenizer("a", add_special_tokens=False, verbose=False)["input_ids"])
+    return marked[-1:] == [tokenizer.eos_token_id] and bare[-1:] != marked[-1:]
+
+
+def _tokenise(model: EditableModel, texts: Iterable[str], *, special: bool = True) -> list[list[int]]:
+    tokenised = model.tokenizer(list(texts), add_special_tokens=special, verbose=False)
+    return cast(list[list[int]], tokenised["input_ids"])
+
+
+def _open(model: EditableModel, rows: list[list[int]]) -> list[list[int]]:
+    """Without the end token that some tokenizers add: after it there is nothing left to say."""
+    if model.task != "causal" or not model.appends_end:
+        return rows
+    return [row[:-1] for row in rows]
+
+
+def _check_filled(rows: list[list[int]], what: str) -> None:
+    for index, row in enumerate(rows):
+        if not row:
+            raise BadEdit(f"{what} {index} has no tokens; write at least one word")
+
+
+def _check_length(model: EditableModel, rows: list[list[int]], what: str = "prompt") -> None:
+    for index, row in enumerate(rows):
+        if model.context is not None and len(row) > model.context:
+            raise BadEdit(
+                f"{what} {index} has {len(row)} tokens; the model reads at most {model.context}: shorten it"
+            )
+
+
+def _pad(model: EditableModel, rows: list[list[int]], side: Side) -> tuple[torch.Tensor, torch.Tensor]:
+    # The mask comes from lengths, never from ids: the pad token may be a real token, such as the end token.
+    ones = [[1] * len(row) for row in rows]
+    return _padded(rows, model.pad_id, side, model.device), _padded(ones, 0, side, model.device)
+
+
+def _padded(rows: list[list[int]], fill: int, side: Side, device: torch.device) -> torch.Tensor:
+    width = max(map(len, rows))
+    if side == "left":
+        return torch.tensor([[fill] * (width - len(row)) + row for row in rows], device=device)
+    return torch.tensor([row + [fill] * (width - len(row)) for row in rows], device=device)

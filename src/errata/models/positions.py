@@ -1,0 +1,40 @@
+"""Where a subject sits among a prompt's tokens, in the very tokenisation the model reads.
+
+Knows prompts, character offsets and tokenizers. It does not know padding: add `Batch.pads` to its answer.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from errata.errors import BadEdit, BadModel
+
+if TYPE_CHECKING:
+    from errata.models.editable import EditableModel
+
+
+def subject_last_token(model: EditableModel, prompt: str, subject: str) -> int:
+    """Column, in the unpadded ids of `prompt`, of the last token of `subject`; a BOS token counts.
+
+    The prompt is tokenised once, as a whole, and read back through character offsets: pieces tokenised by
+    themselves have other boundaries. Braces are plain text. If the subject occurs more than once the first
+    occurrence counts, as in ROME (arXiv:2202.05262), whose templates have one place for it.
+
+    Raises:
+        BadEdit: the prompt does not contain the subject, or no token covers it.
+        BadModel: the tokenizer reports no offsets.
+    """
+    start = prompt.find(subject) if subject else -1
+    if start < 0:
+        raise BadEdit(f"the subject '{subject}' is not in the prompt '{prompt}'; write it as the prompt does")
+    if not model.tokenizer.is_fast:
+        raise BadModel(
+            f"{type(model.tokenizer).__name__} reports no character offsets, which finding a subject needs; "
+            "load the model with a fast tokenizer"
+        )
+    last = start + len(subject) - 1
+    spans = model.tokenizer(prompt, return_offsets_mapping=True, verbose=False)["offset_mapping"]
+    covering = [column for column, (begin, stop) in enumerate(spans) if begin <= last < stop]
+    if not covering:
+        raise BadEdit(f"no token of the prompt '{prompt}' ends the subject '{subject}'; trim its spaces")
+    return covering[-1]

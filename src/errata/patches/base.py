@@ -1,0 +1,142 @@
+"""What every patch is: attach, detach, describe, take edits out, and the header and tensors a file keeps.
+
+Knows models as something to attach to. It does not know what a patch changes or which method made it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import weakref
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from torch import Tensor, nn
+
+from errata.errors import BadPatch, ErrataError
+
+if TYPE_CHECKING:
+    from errata.models import EditableModel
+
+_APPENDED = itertools.count()
+
+
+class Inseparable(ErrataError):
+    """Some edits of a patch cannot be taken out alone: they were solved together."""
+
+
+class Patch(ABC):
+    """The change that a list of edits left.
+
+    Attributes:
+        kind: "weights" or "codebook".
+        method: name of the method that made it.
+        config: that method's options, as JSON.
+        edits: ids of the edits it answers, in order.
+        order: its place among the patches of a model, lower first. None until it is known: the first `attach` then
+            puts it after everything attached so far.
+    """
+
+    kind: ClassVar[str]
+
+    def __init__(
+        self,
+        *,
+        method: str,
+        config: Mapping[str, Any],
+        edits: Sequence[str],
+        order: int | None = None,
+    ) -> None:
+        if len(set(edits)) != len(edits):
+            raise BadPatch("a patch names one edit twice; give every edit an id of its own")
+        self.method = method
+        self.config = dict(config)
+        self.edits = tuple(edits)
+        self.order = order
+        self._models: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+
+    @property
+    def attached(self) -> bool:
+        """Whether it is in force on any model."""
+        return len(self._models) > 0
+
+    def attached_to(self, model: EditableModel) -> bool:
+        """Whether it is in force on this model."""
+        return model.model in self._models
+
+    def attach(self, model: EditableModel) -> None:
+        """Put the patch in force at its place (`order`) among those attached; nothing if it already is.
+
+        Raises:
+            WrongModel: it does not fit the model's structure. The model is untouched then.
+        """
+        if self.attached_to(model):
+            return
+        if self.order is None:
+            self.order = next(_APPENDED)
+        self._attach(model)
+        self._models.add(model.model)
+
+    def detach(self, model: EditableModel) -> None:
+        """Take it off: the model is what the other attached patches make it, bit for bit. Nothing if it is not on."""
+        if self.attached_to(model):
+            self._detach(model)
+            self._models.discard(model.model)
+
+    def without(self, ids: Collection[str]) -> Patch | None:
+        """The patch as if the edits `ids` had never been part of it; None if no edit is left.
+
+        The result is a patch of its own at the same place; it is not attached.
+
+        Raises:
+            Inseparable: some edits go and some stay, but all were solved together.
+        """
+        kept = tuple(edit for edit in self.edits if edit not in ids)
+        if len(kept) == len(self.edits):
+            return self
+        return self._only(kept) if kept else None
+
+    def increment(self, previous: Patch | None) -> Patch:
+        """What has to be kept of this patch when `previous`, which it extends, is kept already."""
+        return self
+
+    @classmethod
+    def extended(cls, previous: Patch | None, increment: Patch) -> Patch:
+        """The patch that `increment` was taken of, given the same `previous`."""
+        return increment
+
+    @property
+    def size(self) -> int:
+        """Bytes of its tensors."""
+        return sum(tensor.numel() * tensor.element_size() for tensor in self.tensors().values())
+
+    def describe(self) -> dict[str, Any]:
+        """A summary for people and logs, as JSON."""
+        return {"kind": self.kind, "method": self.method, "edits": list(self.edits), "bytes": self.size}
+
+    def header(self) -> dict[str, Any]:
+        """Everything but the tensors, as JSON: what `from_parts` needs besides them."""
+        return {"kind": self.kind, "method": self.method, "config": self.config, "edits": list(self.edits)}
+
+    @abstractmethod
+    def tensors(self) -> dict[str, Tensor]:
+        """All its numbers, by name."""
+
+    @classmethod
+    @abstractmethod
+    def from_parts(cls, header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Patch:
+        """Inverse of `header` and `tensors`.
+
+        Raises:
+            BadPatch: something is missing, or a shape or dtype is not what the header says.
+        """
+
+    @abstractmethod
+    def _attach(self, model: EditableModel) -> None: ...
+
+    @abstractmethod
+    def _detach(self, model: EditableModel) -> None: ...
+
+    @abstractmethod
+    def _only(self, kept: tuple[str, ...]) -> Patch:
+        """The patch of the edits `kept`: some of its edits, but neither none nor all."""

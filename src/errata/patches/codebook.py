@@ -1,0 +1,238 @@
+"""Codebook patches: states of one block that are recognised and replaced (GRACE, arXiv:2211.11031, and its kin).
+
+Knows entries and what their geometry answers. How a running model is tapped is in `sites`, how a state is looked up in
+`search`, how entries become keys in `fold`. It does not know how an entry's value was found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from errata.errors import BadPatch, WrongModel
+from errata.patches import sites
+from errata.patches.base import Patch
+from errata.patches.fold import extend, fold
+from errata.patches.geometry import Entry, Geometry, Rules
+from errata.patches.points import distances
+from errata.patches.search import Search
+
+if TYPE_CHECKING:
+    from errata.models import EditableModel
+
+__all__ = ["CodebookPatch", "Entry", "Firing", "Geometry", "Rules"]
+
+
+@dataclass(frozen=True)
+class Firing:
+    """A state that was replaced.
+
+    Attributes:
+        row, position: where in the batch, padding counted; with a KV cache the position in the whole sequence if the
+            model was given an attention mask, else in the chunk.
+        edit: the edit whose own query is nearest among those the key answers for.
+        distance: of the state from the key, L2. It is at most `radius`.
+        layer: index of the block.
+    """
+
+    row: int
+    position: int
+    edit: str
+    distance: float
+    radius: float
+    layer: int
+
+
+class CodebookPatch(Patch):
+    """Replaces states of block `layer` that lie in the ball of a key by the key's value.
+
+    A causal stack is looked up at every position. An encoder is at one position a row: the last real token of an
+    encoder-decoder's prompt, the first ([CLS]) for a classifier. Padding is never replaced. The hook looks states up and
+    replaces them, in train mode too; it never learns.
+
+    Attributes:
+        layer: index of the block whose output is looked up.
+        entries: in order; `geometry` is derived from them.
+        rules: how.
+    """
+
+    kind: ClassVar[str] = "codebook"
+
+    def __init__(
+        self,
+        layer: int,
+        entries: Sequence[Entry],
+        *,
+        method: str,
+        config: Mapping[str, Any],
+        edits: Sequence[str],
+        rules: Rules | None = None,
+        order: int | None = None,
+    ) -> None:
+        super().__init__(method=method, config=config, edits=edits, order=order)
+        self.layer = layer
+        self.entries = tuple(entries)
+        self.rules = rules or Rules()
+        if unknown := {entry.edit for entry in self.entries} - set(self.edits):
+            raise BadPatch(f"a codebook holds entries of edit '{min(unknown)}', which it does not list")
+        if len({len(entry.query) for entry in self.entries}) > 1:
+            raise BadPatch("the entries of a codebook have different widths; they must come from one model")
+        self._geometry: Geometry | None = None
+        self._searches: dict[torch.device, Search] = {}
+
+    @property
+    def width(self) -> int:
+        """Size d of the states, 0 without entries."""
+        return len(self.entries[0].query) if self.entries else 0
+
+    @property
+    def geometry(self) -> Geometry:
+        """What the entries make together, derived when it is first asked for."""
+        if self._geometry is None:
+            self._geometry = fold(self.entries, self.rules, self.width)
+        return self._geometry
+
+    @property
+    def size(self) -> int:
+        return len(self.entries) * (2 * self.width + 1) * 4
+
+    def describe(self) -> dict[str, Any]:
+        return {**super().describe(), "layer": self.layer, **self.geometry.summary()}
+
+    def lookup(self, states: Tensor) -> tuple[Tensor, Tensor]:
+        """For states (N, d): does a key answer (N,) bool, and which one (N,) index into `geometry.keys`, else -1."""
+        hit = torch.zeros(len(states), dtype=torch.bool)
+        index = torch.full((len(states),), -1)
+        if found := self.search(states.device).hits(states.detach()):
+            hit[found.states] = True
+            index[found.states] = self.geometry.number[found.rows]
+        return hit.to(states.device), index.to(states.device)
+
+    def search(self, device: torch.device) -> Search:
+        """The geometry, ready to be asked on a device."""
+        if device not in self._searches:
+            self._searches[device] = Search(self.geometry, device)
+        return self._searches[device]
+
+    def value(self, row: int) -> Tensor:
+        """(d,): what the key at a row of the geometry answers."""
+        return self.entries[int(self.geometry.source[row])].value
+
+    def firing(self, state: Tensor, row: int, distance: float, at: tuple[int, int]) -> Firing:
+        """Who answered for a `state` (d,) by the key at a row of the geometry; `at` is its row and position."""
+        geometry = self.geometry
+        members = (geometry.owner == row).nonzero()[:, 0].tolist()
+        queries = torch.stack([self.entries[member].query for member in members])
+        nearest = members[int(distances(queries, state.cpu()).argmin())]
+        return Firing(*at, self.entries[nearest].edit, distance, float(geometry.radius[row]), self.layer)
+
+    @contextmanager
+    def record(self) -> Iterator[list[Firing]]:
+        """Within the context the list grows by every state that is replaced, on all models the patch is attached to."""
+        firings: list[Firing] = []
+        with sites.recording(self, firings):
+            yield firings
+
+    def increment(self, previous: Patch | None) -> CodebookPatch:
+        """The edits that `previous` lacks, with their entries alone."""
+        known = set(previous.edits) if previous else set()
+        return self._with(edits=tuple(edit for edit in self.edits if edit not in known))
+
+    @classmethod
+    def extended(cls, previous: Patch | None, increment: Patch) -> Patch:
+        """`previous` with the entries of `increment` after its own. Costs one pass over the keys for every entry.
+
+        Raises:
+            BadPatch: they are no codebooks at one block under the same rules, or share an edit.
+        """
+        if previous is None:
+            return increment
+        if not (isinstance(previous, CodebookPatch) and isinstance(increment, CodebookPatch)):
+            raise BadPatch(f"a {increment.kind} patch cannot extend a {previous.kind} patch; stack them instead")
+        if (previous.layer, previous.rules) != (increment.layer, increment.rules):
+            raise BadPatch("a codebook can only take in entries of its own layer and rules; stack the patches instead")
+        joined = cls(
+            previous.layer,
+            previous.entries + increment.entries,
+            method=increment.method,
+            config=increment.config,
+            edits=previous.edits + increment.edits,
+            rules=previous.rules,
+            order=previous.order,
+        )
+        if previous._geometry is not None and previous.entries:
+            joined._geometry = extend(previous._geometry, increment.entries)
+        return joined
+
+    def header(self) -> dict[str, Any]:
+        entries = [
+            {"edit": entry.edit, "label": list(entry.label), "prompt": entry.prompt, "position": entry.position}
+            for entry in self.entries
+        ]
+        return {**super().header(), "layer": self.layer, "rules": asdict(self.rules), "entries": entries}
+
+    def tensors(self) -> dict[str, Tensor]:
+        empty = torch.empty(0, 0)
+        return {
+            "queries": torch.stack([entry.query for entry in self.entries]) if self.entries else empty,
+            "values": torch.stack([entry.value for entry in self.entries]) if self.entries else empty,
+            "radii": torch.tensor([entry.radius for entry in self.entries], dtype=torch.float32),
+        }
+
+    @classmethod
+    def from_parts(cls, header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> CodebookPatch:
+        told, count = header["entries"], len(header["entries"])
+        queries, values, radii = tensors["queries"], tensors["values"], tensors["radii"]
+        plain = all(tensor.dtype == torch.float32 for tensor in (queries, values, radii))
+        if not plain or queries.dim() != 2 or queries.shape != values.shape or radii.shape != queries.shape[:1]:
+            raise BadPatch("the tensors of a codebook must be float32: queries and values (n, d), radii (n,)")
+        if len(queries) != count:
+            raise BadPatch(f"a codebook of {count} entries has {len(queries)} queries; the file is damaged")
+        entries = [
+            Entry(one["edit"], query, value, tuple(one["label"]), radius, one["prompt"], one["position"])
+            for one, query, value, radius in zip(told, queries, values, radii.tolist(), strict=True)
+        ]
+        return cls(
+            header["layer"],
+            entries,
+            method=header["method"],
+            config=header["config"],
+            edits=header["edits"],
+            rules=Rules(**header["rules"]),
+        )
+
+    def _only(self, kept: tuple[str, ...]) -> CodebookPatch:
+        return self._with(edits=kept)
+
+    def _with(self, edits: tuple[str, ...]) -> CodebookPatch:
+        """The same codebook of some of its edits, as if there had never been others."""
+        chosen = set(edits)
+        return CodebookPatch(
+            self.layer,
+            [entry for entry in self.entries if entry.edit in chosen],
+            method=self.method,
+            config=self.config,
+            edits=edits,
+            rules=self.rules,
+            order=self.order,
+        )
+
+    def _attach(self, model: EditableModel) -> None:
+        if not 0 <= self.layer < len(model.arch.blocks):
+            raise WrongModel(
+                f"the codebook is for block {self.layer} of a model; this one has {len(model.arch.blocks)} blocks"
+            )
+        if not self.entries:
+            return
+        if self.width != model.width:
+            raise WrongModel(f"the codebook holds states of width {self.width}; this model's have {model.width}")
+        sites.join(model, self)
+
+    def _detach(self, model: EditableModel) -> None:
+        if self.entries:
+            sites.leave(model, self)

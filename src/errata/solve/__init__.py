@@ -1,0 +1,1 @@
+"""Mathematics that several methods share. Knows models and losses; knows no method."""

@@ -1,0 +1,90 @@
+"""Gradient descent on a model's own weights until it gives the targets, and the difference that leaves.
+
+The loop that the fine-tuning methods share. Knows batches, losses and stopping; which weights move, under which
+constraint and what becomes of the difference are the caller's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from errata.edits import Edit
+from errata.models import Batch, EditableModel
+from errata.models.losses import margin, target_loss
+
+
+@dataclass(frozen=True)
+class Descent:
+    """How far a descent went: steps taken, and for every edit its last loss and whether the target was reached."""
+
+    steps: int
+    losses: list[float]
+    reached: list[bool]
+
+    def figures(self, edits: Sequence[Edit]) -> dict[str, dict[str, Any]]:
+        """What was measured, by edit id, with the reason where an edit did not get there."""
+        table: dict[str, dict[str, Any]] = {}
+        for edit, loss, reached in zip(edits, self.losses, self.reached, strict=True):
+            table[str(edit.id)] = {"steps": self.steps, "loss": loss}
+            if loss != loss:
+                table[str(edit.id)]["problem"] = f"the loss became NaN after {self.steps} steps; lower the learning rate"
+            elif not reached:
+                table[str(edit.id)]["problem"] = f"the target was not reached after {self.steps} steps (loss {loss:.2f})"
+        return table
+
+
+def batches(model: EditableModel, edits: Sequence[Edit], size: int) -> list[Batch]:
+    """The edits' prompts and targets in batches of at most `size`."""
+    chunks = [edits[start : start + size] for start in range(0, len(edits), size)]
+    return [model.encode([e.prompt for e in chunk], [e.target for e in chunk]) for chunk in chunks]
+
+
+def descend(
+    model: EditableModel,
+    parameters: Sequence[nn.Parameter],
+    work: Sequence[Batch],
+    *,
+    lr: float,
+    steps: int,
+    enough: float,
+    project: Callable[[], None] = lambda: None,
+) -> Descent:
+    """Adam on `parameters` over all batches at once, until every edit's loss is below `enough` and its answer greedy.
+
+    `project` is called after each step to bring the weights back into what the caller allows.
+    """
+    for parameter in parameters:
+        parameter.requires_grad_(True)
+    optimizer = torch.optim.Adam(list(parameters), lr=lr)
+    taken = 0
+    while True:
+        losses, leads = _gradients(model, work, backward=taken < steps)
+        done = (losses < enough) & (leads > 0)
+        if taken == steps or bool(done.all()) or not bool(torch.isfinite(losses).all()):
+            return Descent(taken, losses.tolist(), (leads > 0).tolist())
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        with torch.no_grad():
+            project()
+        taken += 1
+
+
+def _gradients(model: EditableModel, work: Sequence[Batch], *, backward: bool) -> tuple[Tensor, Tensor]:
+    """Losses and margins of every edit (B,), with the mean loss's gradients accumulated."""
+    total = sum(len(batch) for batch in work)
+    losses, leads = [], []
+    for batch in work:
+        assert batch.gold is not None
+        with torch.set_grad_enabled(backward):
+            logits = model.forward(batch, keep=batch.keep)
+            loss = target_loss(logits, batch.gold)
+            if backward:
+                (loss.sum() / total).backward()
+        losses.append(loss.detach())
+        leads.append(margin(logits.detach(), batch.gold))
+    return torch.cat(losses), torch.cat(leads)

@@ -1,0 +1,150 @@
+"""The data sets: all of them carry what they claim, and any file of edits is one."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from errata import datasets
+from errata.datasets import Dataset, _base, lab_facts
+from errata.edits import Edit, Probe, write_edits
+from errata.errors import BadConfig, BadEdit, UnknownName
+
+BENCHMARKS = ["counterfact", "wiki-counterfact", "wiki-recent", "wikibio", "zsre"]
+MEBIBYTE = 1 << 20
+FACTS = [
+    {"subject": "Botswana", "target": "Gaborone", "known": True, "split": "edit"},
+    {"subject": "Benin", "target": "Porto-Novo", "known": False, "split": "locality"},
+]
+
+
+@pytest.fixture
+def facts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The lab's file of facts, replaced by one of two rows."""
+    path = tmp_path / "lab-facts.jsonl"
+    path.write_text("\n".join(json.dumps(fact) for fact in FACTS))
+    monkeypatch.setattr(lab_facts, "FILE", path)
+    return path
+
+
+def test_names_lists_every_file():
+    assert set(BENCHMARKS) | {"lab-facts"} <= set(datasets.names())
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_a_benchmark_holds_the_records_it_claims(name: str, caplog: pytest.LogCaptureFixture):
+    dataset = datasets.get(name)
+    edits, rows = dataset.edits(), dataset.rows()
+    assert dataset.name == name
+    assert dataset.licence == "MIT"
+    assert dataset.records == len(edits) == len(rows)
+    assert not caplog.records, "nothing may be left out of a file in the package"
+    assert all(edit.locality for edit in edits if name not in ("wiki-recent", "wiki-counterfact"))
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_row_i_belongs_to_edit_i(name: str):
+    dataset = datasets.get(name)
+    for edit, row in zip(dataset.edits(), dataset.rows(), strict=True):
+        assert json.dumps(edit.target)[1:-1] in json.dumps(row)
+
+
+def test_the_first_case_of_counterfact():
+    edit = datasets.get("counterfact").edits()[0]
+    assert edit.prompt == "The mother tongue of Danielle Darrieux is"
+    assert (edit.subject, edit.target, edit.ground_truth) == ("Danielle Darrieux", "English", "French")
+    assert len(edit.rephrases) == 2
+    assert edit.locality[0] == Probe("The mother tongue of Léon Blum is", "French")
+    assert edit.id == "0"
+
+
+def test_the_first_question_of_zsre():
+    edit = datasets.get("zsre").edits()[0]
+    assert edit == Edit(
+        prompt="Which family does Epaspidoceras belong to?",
+        target="Noctuidae",
+        subject="Epaspidoceras",
+        ground_truth="Aspidoceratidae",
+        rephrases=("What family are Epaspidoceras?",),
+        locality=(
+            Probe("The taxon rank of Epaspidoceras is", "genus"),
+            Probe("Epaspidoceras taxon rank", "genus"),
+        ),
+    )
+
+
+def test_the_data_stay_small_and_every_file_has_a_source():
+    files = sorted(_base.DATA.glob("*.gz"))
+    sources = (_base.DATA / "SOURCES.md").read_text()
+    assert sum(file.stat().st_size for file in files) < 2.5 * MEBIBYTE
+    assert {file.name for file in files} <= set(re.findall(r"`([\w-]+\.jsonl?\.gz)`", sources))
+
+
+def test_an_unknown_name_suggests_the_nearest():
+    with pytest.raises(UnknownName, match=r"unknown data set 'counterfacts'\. Did you mean 'counterfact'"):
+        datasets.get("counterfacts")
+    with pytest.raises(UnknownName, match="Did you mean 'wiki-recent'"):
+        datasets.open("wiki_recent")
+
+
+def test_open_takes_a_name():
+    assert datasets.open("zsre") == datasets.get("zsre")
+
+
+def test_a_name_knows_its_own_format():
+    with pytest.raises(BadConfig, match="has its own format"):
+        datasets.open("zsre", format="easyedit")
+
+
+@pytest.mark.parametrize("as_type", [str, Path])
+def test_open_takes_a_path(tmp_path: Path, as_type: type):
+    path = tmp_path / "mine.jsonl"
+    write_edits(path, [Edit("Ann is a", "painter"), Edit("Bob is a", "baker")])
+    dataset = datasets.open(as_type(path))
+    assert (dataset.name, dataset.records, dataset.format) == ("mine.jsonl", 2, "errata")
+    assert dataset.edits() == [Edit("Ann is a", "painter"), Edit("Bob is a", "baker")]
+
+
+def test_a_name_wins_over_a_file_unless_written_as_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    write_edits(tmp_path / "zsre", [Edit("Ann is a", "painter")])
+    assert datasets.open("zsre").records == 1286
+    assert datasets.open("./zsre").records == 1
+
+
+def test_open_recognises_a_published_file(tmp_path: Path):
+    path = tmp_path / "any.json"
+    path.write_text(json.dumps([{"prompt": "Ann is a", "target_new": "painter"}]))
+    assert datasets.open(path).format == "easyedit"
+    assert datasets.open(path).edits() == [Edit("Ann is a", "painter")]
+
+
+@pytest.mark.parametrize("text", ["missing.jsonl", "./missing", "some/folder"])
+def test_a_missing_path_is_not_taken_for_a_name(text: str):
+    with pytest.raises(BadEdit, match=r"cannot be read \(No such file"):
+        datasets.open(text)
+
+
+def test_a_data_set_that_may_not_ship_asks_for_a_path():
+    dataset = Dataset("elsewhere", "examples", "unknown", "github.com/someone/examples", 3, None)
+    with pytest.raises(BadEdit, match=r"pass a file's path \(github\.com/someone/examples\)"):
+        dataset.edits()
+
+
+@pytest.mark.usefixtures("facts")
+def test_lab_facts_are_rows_by_split():
+    dataset = datasets.get("lab-facts")
+    assert dataset.records == 2
+    assert dataset.rows() == lab_facts.rows() == FACTS
+    assert lab_facts.rows("locality") == [FACTS[1]]
+    with pytest.raises(UnknownName, match=r"unknown split 'edits'\. Did you mean 'edit'"):
+        lab_facts.rows("edits")
+
+
+@pytest.mark.usefixtures("facts")
+def test_lab_facts_invent_no_edits():
+    with pytest.raises(BadEdit, match="holds facts and no edits"):
+        datasets.get("lab-facts").edits()
