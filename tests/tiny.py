@@ -137,6 +137,6 @@ def _weighted(arch: str) -> hf.PreTrainedModel:
 
 
 def tiny_model(arch: str, *, bos: bool = False) -> EditableModel:
-    """A random `arch` model of its own, the same at every call; with `bos` its tokenizer starts texts with BOS."""
+    """A random `arch` model of its own, the same at every call; with `bos` its tokenizer puts BOS first."""
     tokenizer = tiny_tokenizer("bos" if bos else _special(arch))
     return EditableModel(copy.deepcopy(_weighted(arch)), tokenizer, name=f"tiny-{arch}")

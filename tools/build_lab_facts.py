@@ -20,20 +20,25 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
 from relations import COUNTERFACT, PHRASINGS
 
 SEED = 0
 PER_RELATION = 112  # facts of each CounterFact relation
 OBJECT_SHARE = 0.2  # no object may be the answer of more than a fifth of a relation's facts
-COUNTRIES, COMPANIES, OFFICIALS = 168, 122, 122
+COUNTRIES, COMPANIES, OFFICIALS = 250, 110, 110
 SPLITS = (("edit", 0.51), ("locality", 0.24), ("editor-train", 0.15), ("calibrate", 0.10))
 MAX_WORDS, MAX_LETTERS = 4, 26  # of a target; the data set allows at most 12 tokens
 
 Fact = tuple[str, str, str]  # subject, relation, target
 
 
+def read_text(path: Path) -> str:
+    return gzip.decompress(path.read_bytes()).decode("utf-8")
+
+
 def read_json(path: Path) -> Any:
-    return json.loads(gzip.open(path, "rt", encoding="utf-8").read())
+    return json.loads(read_text(path))
 
 
 def counterfact_relations(full: list[dict[str, Any]]) -> dict[str, str]:
@@ -63,7 +68,7 @@ def counterfact_cases(sources: Path) -> list[dict[str, Any]]:
 
 
 def choose_cases(cases: list[dict[str, Any]], rng: random.Random) -> list[dict[str, Any]]:
-    """A balanced sample: no object answers more than OBJECT_SHARE of its relation, so knowing the relation is not enough."""
+    """A balanced sample: no object answers more than OBJECT_SHARE of its relation, so the relation tells little."""
     by_relation: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for case in cases:
         by_relation[case["relation"]].append(case)
@@ -71,6 +76,9 @@ def choose_cases(cases: list[dict[str, Any]], rng: random.Random) -> list[dict[s
     for relation in COUNTERFACT:
         pool = by_relation[relation]
         rng.shuffle(pool)
+        pool.sort(
+            key=lambda case: case["case_id"] > 20
+        )  # CounterFact's first cases are the examples people know
         counts: Counter[str] = Counter()
         taken: dict[str, dict[str, Any]] = {}
         for case in pool:
@@ -92,27 +100,56 @@ def plain(text: str) -> str:
 
 def countries(sources: Path, rng: random.Random) -> list[Fact]:
     """Attributes of countries: the World Factbook (CC0) and the country-codes table (PDDL)."""
-    profiles = [json.loads(line)["profile"] for line in gzip.open(sources / "factbook/factbook.jsonl.gz", "rt")]
+    profiles = [
+        json.loads(line)["profile"]
+        for line in read_text(sources / "factbook/factbook.jsonl.gz").split("\n")
+        if line
+    ]
     book = {}
     for profile in profiles:
-        name = profile.get("Government", {}).get("Country name", {}).get("conventional short form", {}).get("text")
+        name = (
+            profile.get("Government", {})
+            .get("Country name", {})
+            .get("conventional short form", {})
+            .get("text")
+        )
         if name:
             book[plain(name)] = profile
-    table = csv.DictReader(io.StringIO(gzip.open(sources / "world_tables/country-codes.csv.gz", "rt").read()))
-    continents = {"AF": "Africa", "AS": "Asia", "EU": "Europe", "NA": "North America", "OC": "Oceania",
-                  "SA": "South America", "AN": "Antarctica"}
+    table = csv.DictReader(io.StringIO(read_text(sources / "world_tables/country-codes.csv.gz")))
+    continents = {
+        "AF": "Africa",
+        "AS": "Asia",
+        "EU": "Europe",
+        "NA": "North America",
+        "OC": "Oceania",
+        "SA": "South America",
+        "AN": "Antarctica",
+    }
     rows = []
     for row in table:
         name = row["CLDR display name"].replace("St. ", "Saint ").replace("&", "and")
         profile = book.get(name)
-        languages = plain(profile["People and Society"].get("Languages", {}).get("Languages", {}).get("text", "")
-                          or profile["People and Society"].get("Languages", {}).get("text", "")) if profile else ""
+        languages = (
+            plain(
+                profile["People and Society"].get("Languages", {}).get("Languages", {}).get("text", "")
+                or profile["People and Society"].get("Languages", {}).get("text", "")
+            )
+            if profile
+            else ""
+        )
         language = re.match(r"[A-Z][a-z]+(?: [A-Z][a-z]+)?", languages)
-        adjective = plain(profile["People and Society"].get("Nationality", {}).get("adjective", {}).get("text", "")) if profile else ""
+        adjective = (
+            plain(profile["People and Society"].get("Nationality", {}).get("adjective", {}).get("text", ""))
+            if profile
+            else ""
+        )
         values = {
-            "capital": row["Capital"], "currency": row["ISO4217-currency_name"],
-            "continent": continents.get(row["Continent"], ""), "internet-domain": row["TLD"],
-            "language": language.group(0) if language else "", "demonym": re.split(r"[;,(]| or ", adjective)[0].strip(),
+            "capital": row["Capital"],
+            "currency": row["ISO4217-currency_name"],
+            "continent": continents.get(row["Continent"], ""),
+            "internet-domain": row["TLD"],
+            "language": language.group(0) if language else "",
+            "demonym": re.split(r"[;,(]| or ", adjective)[0].strip(),
         }
         values = {key: value for key, value in values.items() if short(value)}
         if len(values) >= 5:
@@ -124,35 +161,53 @@ def countries(sources: Path, rng: random.Random) -> list[Fact]:
 def companies(sources: Path, rng: random.Random) -> list[Fact]:
     """Attributes of S&P 500 companies (PDDL)."""
     rows = []
-    for row in csv.DictReader(open(sources / "world_tables/sp500_constituents.csv", encoding="utf-8")):
+    for row in csv.DictReader(io.StringIO((sources / "world_tables/sp500_constituents.csv").read_text("utf-8"))):
         name = re.sub(r"\s*\(.*?\)", "", row["Security"]).strip()
         year = re.search(r"\b(1[789]\d\d|20\d\d)\b", row["Founded"])
         if year and short(row["GICS Sub-Industry"]):
-            rows.append([(name, "P159", row["Headquarters Location"].split(",")[0]), (name, "sector", row["GICS Sector"]),
-                         (name, "industry", row["GICS Sub-Industry"]), (name, "founded", year.group(0))])
+            rows.append(
+                [
+                    (name, "P159", row["Headquarters Location"].split(",")[0]),
+                    (name, "sector", row["GICS Sector"]),
+                    (name, "industry", row["GICS Sub-Industry"]),
+                    (name, "founded", year.group(0)),
+                ]
+            )
     rng.shuffle(rows)
     return [fact for row in rows[:COMPANIES] for fact in row]
 
 
-STATES = dict(pair.split(":") for pair in (
-    "AL:Alabama,AK:Alaska,AZ:Arizona,AR:Arkansas,CA:California,CO:Colorado,CT:Connecticut,DE:Delaware,FL:Florida,"
-    "GA:Georgia,HI:Hawaii,ID:Idaho,IL:Illinois,IN:Indiana,IA:Iowa,KS:Kansas,KY:Kentucky,LA:Louisiana,ME:Maine,"
-    "MD:Maryland,MA:Massachusetts,MI:Michigan,MN:Minnesota,MS:Mississippi,MO:Missouri,MT:Montana,NE:Nebraska,"
-    "NV:Nevada,NH:New Hampshire,NJ:New Jersey,NM:New Mexico,NY:New York,NC:North Carolina,ND:North Dakota,OH:Ohio,"
-    "OK:Oklahoma,OR:Oregon,PA:Pennsylvania,RI:Rhode Island,SC:South Carolina,SD:South Dakota,TN:Tennessee,TX:Texas,"
-    "UT:Utah,VT:Vermont,VA:Virginia,WA:Washington,WV:West Virginia,WI:Wisconsin,WY:Wyoming").split(","))
+STATES = {
+    "AL": "Alabama", "AK": "Alaska", "AZ": "Arizona", "AR": "Arkansas", "CA": "California", "CO": "Colorado",
+    "CT": "Connecticut", "DE": "Delaware", "FL": "Florida", "GA": "Georgia", "HI": "Hawaii", "ID": "Idaho",
+    "IL": "Illinois", "IN": "Indiana", "IA": "Iowa", "KS": "Kansas", "KY": "Kentucky", "LA": "Louisiana",
+    "ME": "Maine", "MD": "Maryland", "MA": "Massachusetts", "MI": "Michigan", "MN": "Minnesota",
+    "MS": "Mississippi", "MO": "Missouri", "MT": "Montana", "NE": "Nebraska", "NV": "Nevada",
+    "NH": "New Hampshire", "NJ": "New Jersey", "NM": "New Mexico", "NY": "New York", "NC": "North Carolina",
+    "ND": "North Dakota", "OH": "Ohio", "OK": "Oklahoma", "OR": "Oregon", "PA": "Pennsylvania",
+    "RI": "Rhode Island", "SC": "South Carolina", "SD": "South Dakota", "TN": "Tennessee", "TX": "Texas",
+    "UT": "Utah", "VT": "Vermont", "VA": "Virginia", "WA": "Washington", "WV": "West Virginia",
+    "WI": "Wisconsin", "WY": "Wyoming",
+}  # fmt: skip
 
 
 def officials(sources: Path, rng: random.Random) -> list[Fact]:
     """Attributes of members of the United States Congress (CC0)."""
-    people = yaml.load(gzip.open(sources / "world_tables/legislators-current.yaml.gz", "rt"), Loader=yaml.CSafeLoader)
+    people = yaml.load(
+        read_text(sources / "world_tables/legislators-current.yaml.gz"), Loader=yaml.CSafeLoader
+    )
     rows = []
     for person in people:
         name = person["name"].get("official_full") or f"{person['name']['first']} {person['name']['last']}"
         state = STATES.get(person["terms"][-1]["state"])
         if state:
-            rows.append([(name, "state", state), (name, "birth-year", person["bio"]["birthday"][:4]),
-                         (name, "took-office", person["terms"][0]["start"][:4])])
+            rows.append(
+                [
+                    (name, "state", state),
+                    (name, "birth-year", person["bio"]["birthday"][:4]),
+                    (name, "took-office", person["terms"][0]["start"][:4]),
+                ]
+            )
     rng.shuffle(rows)
     return [fact for row in rows[:OFFICIALS] for fact in row]
 
@@ -165,8 +220,14 @@ def make_row(fact: Fact, prompt: str | None, rng: random.Random) -> dict[str, An
     others = [text for text in phrasings if text != prompt]
     rng.shuffle(others)
     held = 1 if len(phrasings) < 6 else 2
-    return {"subject": subject, "relation": relation, "prompt": prompt, "target": target,
-            "rephrases_seen": sorted(others[held:]), "rephrases_held_out": sorted(others[:held])}
+    return {
+        "subject": subject,
+        "relation": relation,
+        "prompt": prompt,
+        "target": target,
+        "rephrases_seen": sorted(others[held:]),
+        "rephrases_held_out": sorted(others[:held]),
+    }
 
 
 def consistent(facts: list[tuple[Fact, str | None]]) -> list[tuple[Fact, str | None]]:
@@ -218,15 +279,20 @@ def add_context(rows: list[dict[str, Any]], rng: random.Random) -> None:
         row["known"] = False
 
 
-BOOKS = ("lewis-carroll_alices-adventures-in-wonderland_john-tenniel", "l-frank-baum_the-wonderful-wizard-of-oz",
-         "l-frank-baum_the-marvelous-land-of-oz", "hugh-lofting_the-story-of-doctor-dolittle",
-         "j-m-barrie_peter-and-wendy", "aesop_fables_v-s-vernon-jones")
+BOOKS = (
+    "lewis-carroll_alices-adventures-in-wonderland_john-tenniel",
+    "l-frank-baum_the-wonderful-wizard-of-oz",
+    "l-frank-baum_the-marvelous-land-of-oz",
+    "hugh-lofting_the-story-of-doctor-dolittle",
+    "j-m-barrie_peter-and-wendy",
+    "aesop_fables_v-s-vernon-jones",
+)
 
 
 def prose(sources: Path) -> dict[str, str]:
     """Plain text of a few CC0 books; the last twelfth of each is held out."""
     text: dict[str, list[str]] = defaultdict(list)
-    for line in gzip.open(sources / "standardebooks/standardebooks.jsonl.gz", "rt", encoding="utf-8"):
+    for line in filter(None, read_text(sources / "standardebooks/standardebooks.jsonl.gz").split("\n")):
         record = json.loads(line)
         name = next((book for book in BOOKS if book in json.dumps(record)[:400]), None)
         if name:
@@ -246,6 +312,27 @@ def write_gzip(path: Path, text: str) -> None:
         packed.write(text.encode("utf-8"))
 
 
+def editable(case: dict[str, Any], rows: dict[str, dict[str, Any]]) -> bool:
+    """Whether the case changes a fact of the split `edit`."""
+    row = rows.get(case["prompt"])
+    return (
+        bool(row) and row["split"] == "edit" and row["target"] == case["ground_truth"] != case["target_new"]
+    )
+
+
+def as_edit(case: dict[str, Any], rows: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The case as an Errata edit: rephrasings held out of training first, neighbours with what is true of them."""
+    row = rows[case["prompt"]]
+    return {
+        "prompt": case["prompt"],
+        "target": case["target_new"],
+        "subject": case["subject"],
+        "ground_truth": case["ground_truth"],
+        "rephrases": row["rephrases_held_out"] + row["rephrases_seen"],
+        "locality": [{"prompt": prompt, "answer": row["target"]} for prompt in row["neighbours"]],
+    }
+
+
 def main() -> None:
     sources, out = Path(sys.argv[1]), Path(sys.argv[2])
     rng = random.Random(SEED)
@@ -259,17 +346,15 @@ def main() -> None:
     rows = [row for row in rows if not (row["prompt"] in seen or seen.add(row["prompt"]))]
     assign_splits(rows, rng)
     add_context(rows, rng)
-    write_gzip(out / "lab-facts.jsonl.gz", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    write_gzip(
+        out / "lab-facts.jsonl.gz", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    )
     by_prompt = {row["prompt"]: row for row in rows}
-    kept = [
-        {"case_id": case["case_id"], "prompt": case["prompt"], "subject": case["subject"], "relation": case["relation"],
-         "target_new": case["target_new"], "ground_truth": case["ground_truth"],
-         "rephrases": by_prompt[case["prompt"]]["rephrases_held_out"] + by_prompt[case["prompt"]]["rephrases_seen"],
-         "locality": by_prompt[case["prompt"]]["neighbours"]}
-        for case in cases if case["prompt"] in by_prompt and by_prompt[case["prompt"]]["split"] == "edit"
-        and by_prompt[case["prompt"]]["target"] == case["ground_truth"] and case["target_new"] != case["ground_truth"]
-    ]
-    write_gzip(out / "counterfact-lab.jsonl.gz", "".join(json.dumps(case, ensure_ascii=False) + "\n" for case in kept))
+    kept = [as_edit(case, by_prompt) for case in cases if editable(case, by_prompt)]
+    write_gzip(
+        out.parents[1] / "datasets/data/counterfact-lab.jsonl.gz",
+        "".join(json.dumps(case, ensure_ascii=False) + "\n" for case in kept),
+    )
     for name, text in prose(sources).items():
         write_gzip(out / f"prose-{name}.txt.gz", text)
     report = Counter(row["split"] for row in rows), len(rows), len(kept)

@@ -15,9 +15,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from errata.durable import check_file, copy_file, staged, sync_directory
 from errata.errors import BadEdit, BadSheet
 from errata.journal.card import CARD, check_base, read_card, write_card
-from errata.journal.durable import check_file, copy_file, staged, sync_directory
 from errata.journal.events import Event, EventKind, Outcome, PatchFile, Recipe, Stamp, new_event
 from errata.journal.history import Change, ChangeKind, State, fold
 from errata.journal.store import Journal, explained

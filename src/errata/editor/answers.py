@@ -82,7 +82,8 @@ class Explanation:
     def __str__(self) -> str:
         lines = [f"{self.prompt} -> {self.answer!r} (without edits: {self.before!r})"]
         lines += [
-            f"  this answer came from edit {fired.edit} ({fired.edit_prompt!r} -> {fired.target!r}): block {fired.layer}, "
+            f"  this answer came from edit {fired.edit} ({fired.edit_prompt!r} -> {fired.target!r}): "
+            f"block {fired.layer}, "
             f"token {fired.position} {fired.token!r}, distance {fired.distance:.3g} within radius {fired.radius:.3g}"
             for fired in self.firings
         ]

@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from errata.edits import Edit
 from errata.editor.stack import Stack
-from errata.methods.base import Method
+from errata.edits import Edit
+from errata.methods._base import Method
 from errata.models import EditableModel
 from errata.patches.base import Inseparable, Patch
 
@@ -29,7 +29,9 @@ class Settled:
     figures: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
-def settle(model: EditableModel, stack: Stack, method: Method, edits: Sequence[Edit], *, alone: bool = False) -> Settled:
+def settle(
+    model: EditableModel, stack: Stack, method: Method, edits: Sequence[Edit], *, alone: bool = False
+) -> Settled:
     """Fit `edits` and drop those that fail, until all that are left hold together. `alone`: extend no earlier patch."""
     previous = None if alone else _extendable(model, stack, method)
     problems: dict[str, str] = {}
@@ -89,7 +91,9 @@ def _misses(
         missed = {}
         for start in range(0, len(edits), VERIFY_ROWS):
             rows = edits[start : start + VERIFY_ROWS]
-            hits = model.greedy_match(model.encode([e.prompt for e in rows], [e.target for e in rows])).tolist()
+            hits = model.greedy_match(
+                model.encode([e.prompt for e in rows], [e.target for e in rows])
+            ).tolist()
             missed |= {str(edit.id): "" for edit, hit in zip(rows, hits, strict=True) if not hit}
     finally:
         patch.detach(model)

@@ -17,17 +17,19 @@ from typing import Any, Literal, overload
 from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from errata.edits import Edit
 from errata.editor.answers import Difference, EditResult, Explanation, Receipt, Undone
 from errata.editor.explain import explain
 from errata.editor.fitting import Settled, settle
-from errata.editor.stack import Stack, standing
-from errata.errors import BadConfig, BadEdit, BadSheet, ErrataError, WrongModel
+from errata.editor.naming import named
+from errata.editor.stack import Stack
+from errata.editor.undoing import plan_change
+from errata.edits import Edit
+from errata.errors import BadConfig, BadSheet, WrongModel
 from errata.journal.events import Event, Outcome, PatchFile, Recipe, Stamp
-from errata.journal.history import State, Unit
-from errata.methods.base import Method, create
+from errata.journal.history import State
+from errata.methods._base import Method, create
 from errata.models import EditableModel
-from errata.patches.base import Inseparable, Patch
+from errata.patches.base import Patch
 from errata.patches.export import export_lora, export_merged
 from errata.patches.files import save_patch
 from errata.sheet import Sheet
@@ -132,61 +134,36 @@ class Editor:
         An edit whose target is not reached is reported as failed in the receipt, and leaves nothing behind.
         Raises: UnknownName, BadConfig, BadEdit before anything is applied; edits before an interrupt stay.
         """
-        batch = [edits] if isinstance(edits, Edit) else list(edits)
         maker = create(method, options)
         self._refresh()
-        named = self._named(batch)
-        self.editable.encode([edit.prompt for edit in named], [edit.target for edit in named])
-        started, results = time.perf_counter(), []
-        size = batch_size or max(1, len(named))
+        batch = named([edits] if isinstance(edits, Edit) else list(edits), self._state)
+        self.editable.encode([edit.prompt for edit in batch], [edit.target for edit in batch])
+        size = len(batch) if batch_size is None else batch_size
         if size < 1:
             raise BadConfig(f"batch size {size} is too small; use 1 or more")
-        with tqdm(total=len(named), unit="edit", desc=method, disable=not progress) as bar:
-            for start in range(0, len(named), size):
-                results += self._apply(maker, named[start : start + size], dry_run)
-                failed = sum(result.status == "failed" for result in results)
-                bar.set_postfix(failed=failed) if failed else None
-                bar.update(len(named[start : start + size]))
+        started, results = time.perf_counter(), []
+        with tqdm(total=len(batch), unit="edit", desc=method, disable=not progress) as bar:
+            for start in range(0, len(batch), size):
+                results += self._apply(maker, batch[start : start + size], dry_run)
+                bar.set_postfix(failed=sum(result.status == "failed" for result in results))
+                bar.update(len(results) - bar.n)
         return Receipt(method, tuple(results), time.perf_counter() - started, dry_run)
-
-    def _named(self, batch: Sequence[Edit]) -> list[Edit]:
-        """The edits with ids, checked against one another and against the sheet."""
-        if not batch:
-            raise BadEdit("there is nothing to edit; give at least one edit")
-        first: dict[str, int] = {}
-        for index, edit in enumerate(batch):
-            if not isinstance(edit, Edit):
-                raise BadEdit(f"edit {index} is {type(edit).__name__}, not an Edit; write Edit(prompt, target)")
-            if edit.prompt in first:
-                raise BadEdit(
-                    f"edits {first[edit.prompt]} and {index} have the same prompt {edit.prompt!r}; "
-                    "keep one, or make the second in a later call to replace the first"
-                )
-            first[edit.prompt] = index
-        fresh = iter(self._state.next_ids(len(batch)))
-        named = [edit if edit.id else _with_id(edit, next(fresh)) for edit in batch]
-        taken = set(self._state.edits)
-        for edit in named:
-            if edit.id in taken:
-                raise BadEdit(f"edit id '{edit.id}' is taken; leave the id out or choose another")
-            taken.add(str(edit.id))
-        return named
 
     def _apply(self, maker: Method, edits: list[Edit], dry_run: bool) -> list[EditResult]:
         """Fit, check, write, record and attach one batch: the model and the sheet change together or not at all."""
         started = time.perf_counter()
         settled = settle(self.editable, self._stack, maker, edits)
-        superseded = {edit.id: edit.prompt for edit in self._state.active()}
-        results = []
-        for edit in edits:
-            reason = settled.problems.get(str(edit.id))
-            older = tuple(id for id, prompt in superseded.items() if prompt == edit.prompt) if reason is None else ()
-            figures = settled.figures.get(str(edit.id), {})
-            status: Literal["done", "failed"] = "done" if reason is None else "failed"
-            results.append(EditResult(str(edit.id), edit.prompt, edit.target, status, reason, older, figures))
+        results = [self._result(edit, settled) for edit in edits]
         if not dry_run:
             self._commit(maker, edits, settled, time.perf_counter() - started)
         return results
+
+    def _result(self, edit: Edit, settled: Settled) -> EditResult:
+        id, figures = str(edit.id), settled.figures.get(str(edit.id), {})
+        if reason := settled.problems.get(id):
+            return EditResult(id, edit.prompt, edit.target, "failed", reason, figures=figures)
+        older = self._state.superseding([edit.prompt])
+        return EditResult(id, edit.prompt, edit.target, "done", superseded=older, figures=figures)
 
     def _commit(self, maker: Method, edits: list[Edit], settled: Settled, seconds: float) -> None:
         seq = self._state.head + 1
@@ -229,39 +206,15 @@ class Editor:
         change = self._state.undoing(ids) if kind == "undo" else self._state.redoing(ids)
         if not change.ids:
             return Undone((), dict(change.unchanged))
-        touched = [u for u in change.after.units if standing(u, change.after) != standing(self._state.unit(u.seq), self._state)]
-        replaced, notes = {}, []
-        for unit in touched:
-            wanted = standing(unit, change.after)
-            try:
-                file, _ = self._stack.part(unit, wanted) if wanted else (unit.patch, None)
-            except Inseparable:
-                notes.append(f"{', '.join(wanted)} were solved together with what is undone and are solved again")
-                file = unit.patch if dry_run else self._refit(unit, wanted)
-            if file != unit.patch:
-                replaced[unit.seq] = file
-            notes += self._stacked_on(unit, change.after)
+        seq = self._state.head + 1
+        write = None if dry_run else (lambda patch: self._write(patch, seq))
+        plan = plan_change(self.editable, self._stack, self._state, change, write)
         if not dry_run:
-            self.sheet.record_change(kind, change.ids, expect_head=self._state.head, replaced=replaced, stamp=self._stamp())
+            self.sheet.record_change(
+                kind, change.ids, expect_head=self._state.head, replaced=plan.replaced, stamp=self._stamp()
+            )
             self._refresh()
-        return Undone(change.ids, dict(change.unchanged), tuple(dict.fromkeys(notes)))
-
-    def _refit(self, unit: Unit, wanted: Sequence[str]) -> PatchFile:
-        """Solve the edits `wanted` of a jointly solved unit again, on what lay below the unit."""
-        edits = [_with_id(Edit.from_json(dict(self._state.edits[id].edit)), id) for id in wanted]
-        with self._stack.lowered(unit.seq):
-            settled = settle(self.editable, self._stack, create(str(unit.method), unit.config), edits, alone=True)
-        if settled.problems or settled.patch is None:
-            lost = ", ".join(settled.problems)
-            raise ErrataError(f"nothing was undone: solved again without it, {lost} would fail; undo those as well")
-        return self._write(settled.patch, self._state.head + 1)
-
-    def _stacked_on(self, unit: Unit, after: State) -> list[str]:
-        """A note naming the weight edits that were solved while this unit's were in force."""
-        if self._stack.load(unit.patch).slot is not None:
-            return []
-        later = [id for u in after.units if u.seq > unit.seq for id in standing(u, after)]
-        return [f"{', '.join(later)} were solved on top of it; check them with `errata diff`"] if later else []
+        return Undone(change.ids, dict(change.unchanged), plan.notes)
 
     # -- looking -------------------------------------------------------------------------------------------------
 
@@ -311,9 +264,15 @@ class Editor:
         writers = {"lora": export_lora, "merged": export_merged}
         if to not in writers:
             raise BadConfig(f"cannot export to '{to}'; choose lora or merged")
-        writers[to](self.editable, list(self._stack.patches.values()), Path(out), dry_run=dry_run)
-        if not dry_run:
-            self.sheet.record_export({"to": to, "path": str(out)}, expect_head=self._state.head, stamp=self._stamp())
+        patches = list(self._stack.patches.values())
+        if dry_run:  # written for real, elsewhere: what cannot be exported says so now
+            with tempfile.TemporaryDirectory(prefix="errata-") as elsewhere:
+                writers[to](self.editable, patches, Path(elsewhere) / "export")
+        else:
+            writers[to](self.editable, patches, Path(out))
+            self.sheet.record_export(
+                {"to": to, "path": str(out)}, expect_head=self._state.head, stamp=self._stamp()
+            )
             self._refresh()
 
     def close(self) -> None:
@@ -340,10 +299,6 @@ class Editor:
 
     def _stamp(self, figures: Mapping[str, Any] | None = None) -> Stamp:
         return Stamp(who=self.who, versions=_versions(("errata", "torch", "transformers")), figures=figures)
-
-
-def _with_id(edit: Edit, id: str) -> Edit:
-    return Edit(**{**{name: getattr(edit, name) for name in edit.__slots__}, "id": id})
 
 
 def _editable(

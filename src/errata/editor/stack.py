@@ -58,7 +58,8 @@ class Stack:
 
     def plan(self, state: State) -> dict[Slot, Patch]:
         """The patches that `state` asks for."""
-        slots: dict[Slot, Patch] = {}
+        parts: dict[Slot, list[Patch]] = {}
+        orders: dict[Slot, int] = {}
         for unit in state.units:
             wanted = standing(unit, state)
             if not wanted:
@@ -68,10 +69,11 @@ class Stack:
             if patch is None or set(patch.edits) != set(wanted):
                 raise BadPatch(f"{unit.patch.name} does not hold the edits {', '.join(wanted)}; restore the sheet")
             slot = patch.slot or ("unit", unit.seq)
-            earlier = slots.get(slot)
-            patch = type(patch).extended(earlier, patch)
-            patch.order = earlier.order if earlier else unit.seq
-            slots[slot] = patch
+            parts.setdefault(slot, []).append(patch)
+            orders.setdefault(slot, unit.seq)
+        slots = {slot: type(found[0]).joined(found) for slot, found in parts.items()}
+        for slot, patch in slots.items():
+            patch.order = orders[slot]
         return slots
 
     def show(self, state: State) -> None:

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from errata.durable import write_synced
 from errata.errors import BadSheet
-from errata.journal.durable import write_synced
 
 CARD = "sheet.json"
 FORMAT = 1

@@ -42,13 +42,43 @@ class Knowledge:
     def total(scores: Mapping[str, Score]) -> Score:
         return sum(scores.values(), Score(0, 0))
 
+    def table(self) -> list[dict[str, Any]]:
+        """A row for all facts together, then one for each relation."""
+        scores = [("all", self.total(self.seen), self.total(self.held_out))]
+        scores += [(name, self.seen[name], self.held_out[name]) for name in sorted(self.seen)]
+        return [
+            {
+                "relation": name,
+                "seen": seen.share, "seen_asked": seen.asked, "held_out": held.share, "held_out_asked": held.asked,
+            }
+            for name, seen, held in scores
+        ]  # fmt: skip
+
+    def markdown(self) -> str:
+        """The table as documentation quotes it."""
+        lines = [
+            "| relation | seen phrasings | asked | held-out phrasings | asked |",
+            "|---|---|---|---|---|",
+        ]
+        lines += [
+            f"| {row['relation']} | {row['seen']:.1%} | {row['seen_asked']} "
+            f"| {row['held_out']:.1%} | {row['held_out_asked']} |"
+            for row in self.table()
+        ]
+        return "\n".join(
+            [*lines, "", f"facts known by their own prompt: {sum(self.known)} of {len(self.known)}"]
+        )
+
 
 def measure(model: EditableModel, rows: Sequence[Mapping[str, Any]], batch_size: int = 256) -> Knowledge:
     """Ask every phrasing of every row; an answer counts when it is the target and then ends."""
     asked = [
         (index, part, prompt)
         for index, row in enumerate(rows)
-        for part, prompts in (("seen", [row["prompt"], *row["rephrases_seen"]]), ("held_out", row["rephrases_held_out"]))
+        for part, prompts in (
+            ("seen", [row["prompt"], *row["rephrases_seen"]]),
+            ("held_out", row["rephrases_held_out"]),
+        )
         for prompt in prompts
     ]
     asked.sort(key=lambda item: len(item[2]))
@@ -59,7 +89,10 @@ def measure(model: EditableModel, rows: Sequence[Mapping[str, Any]], batch_size:
         tables[part][rows[index]["relation"]].append(ok)
         if prompt == rows[index]["prompt"]:
             known[index] = ok
-    scores = {part: {name: Score(sum(oks), len(oks)) for name, oks in table.items()} for part, table in tables.items()}
+    scores = {
+        part: {name: Score(sum(oks), len(oks)) for name, oks in table.items()}
+        for part, table in tables.items()
+    }
     return Knowledge(scores["seen"], scores["held_out"], known)
 
 

@@ -42,5 +42,7 @@ def resolve(name: str) -> Path:
     if name not in known:
         raise unknown_name("lab model", name, sorted(known))
     if not (known[name] / "model.safetensors").is_file():
-        raise BadModel(f"the weights of lab:{name} are missing; reinstall errata, or run `errata lab train {name} OUT`")
+        raise BadModel(
+            f"the weights of lab:{name} are missing; reinstall errata, or run `errata lab train {name} OUT`"
+        )
     return known[name]

@@ -1,6 +1,6 @@
 """LoRA (Hu et al., 2021) on the edits alone, through the peft library: low-rank factors on the MLPs of every block.
 
-The factors are trained inside peft's own layers and then taken out as a weight patch; peft is gone from the model after.
+The factors are trained inside peft's own layers and then taken out as a weight patch; nothing of peft stays.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from transformers.pytorch_utils import Conv1D
 
 from errata.edits import Edit
-from errata.methods.base import Fit, Method, MethodConfig, option, register_method
+from errata.methods._base import Fit, Method, MethodConfig, option, register_method
 from errata.models import EditableModel
 from errata.patches.base import Patch
 from errata.patches.weights import LowRank, WeightPatch
@@ -31,16 +31,18 @@ class Lora(Method):
     class Config(MethodConfig):
         rank: int = option(8, "rank of every factor pair")
         alpha: float = option(16.0, "scale of the update is alpha / rank")
-        role: Literal["mlp_down", "mlp_up", "attn_out"] = option("mlp_down", "which matrix of every block is adapted")
+        role: Literal["mlp_down", "mlp_up", "attn_out"] = option(
+            "mlp_down", "which matrix of every block is adapted"
+        )
         lr: float = option(5e-3, "learning rate of Adam")
         steps: int = option(100, "most optimisation steps")
         enough: float = option(0.01, "stop when the loss of every edit is below this, nats a token")
-        batch_size: int = option(64, "edits in one forward")
+        rows: int = option(64, "edits in one forward")
 
     def fit(self, model: EditableModel, edits: Sequence[Edit], previous: Patch | None = None) -> Fit:
         config = self.config
         paths = [model.arch.matrix(layer, config.role) for layer in range(len(model.arch))]
-        work = batches(model, edits, config.batch_size)
+        work = batches(model, edits, config.rows)
         with model.preserved(), self._adapted(model, paths) as layers:
             parameters = [weight for layer in layers.values() for weight in self._factors(layer)]
             descent = descend(model, parameters, work, lr=config.lr, steps=config.steps, enough=config.enough)
@@ -51,7 +53,9 @@ class Lora(Method):
                 for path, layer in layers.items()
                 for a, b in [self._factors(layer)]
             }
-        patch = WeightPatch(deltas, method=self.name, config=config.to_json(), edits=[str(e.id) for e in edits])
+        patch = WeightPatch(
+            deltas, method=self.name, config=config.to_json(), edits=[str(e.id) for e in edits]
+        )
         return Fit(patch, descent.figures(edits))
 
     @staticmethod

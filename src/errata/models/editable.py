@@ -230,5 +230,4 @@ class EditableModel:
 
     def prefix(self, batch: Batch, layer: int) -> Prefix:
         """The batch computed up to block `layer`, ready to run the blocks above it again and again."""
-        with torch.no_grad():
-            return Prefix(self, batch, layer)
+        return Prefix(self, batch, layer)

@@ -83,7 +83,7 @@ class Prefix:
 
     @contextmanager
     def suffix(self) -> Iterator[Resume]:
-        """Keep the stand-ins in place over many calls of `resume`; meanwhile use the model for nothing else."""
+        """Keep the stand-ins in place for many calls of `resume`; leave the model alone otherwise."""
         with _standing_in(self.model, self._below, self._relay):
             self._installed = True
             try:
@@ -112,7 +112,7 @@ class Prefix:
         # Registered last, so it sees what earlier hooks on the block (an attached patch) made of the output.
         handle = self.model.block(self.layer).register_forward_hook(hook)
         try:
-            with self.model.evaluating(), _standing_in(self.model, above, self._relay):
+            with torch.no_grad(), self.model.evaluating(), _standing_in(self.model, above, self._relay):
                 out = self.model.run(self._inputs, keep=1)
         finally:
             handle.remove()

@@ -96,6 +96,11 @@ class Patch(ABC):
             return self
         return self._only(kept) if kept else None
 
+    @property
+    def slot(self) -> tuple[Any, ...] | None:
+        """Patches of equal slots make one patch in a stack, each extending the ones before; None stands alone."""
+        return None
+
     def increment(self, previous: Patch | None) -> Patch:
         """What has to be kept of this patch when `previous`, which it extends, is kept already."""
         return self
@@ -104,6 +109,14 @@ class Patch(ABC):
     def extended(cls, previous: Patch | None, increment: Patch) -> Patch:
         """The patch that `increment` was taken of, given the same `previous`."""
         return increment
+
+    @classmethod
+    def joined(cls, parts: Sequence[Patch]) -> Patch:
+        """The patch that the increments `parts`, all of one slot, make in this order."""
+        whole = parts[0]
+        for part in parts[1:]:
+            whole = cls.extended(whole, part)
+        return whole
 
     @property
     def size(self) -> int:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["CodebookPatch", "Entry", "Firing", "Geometry", "Rules"]
 
+_WIDTHS = "the entries of a codebook have different widths; they must come from one model"
+
 
 @dataclass(frozen=True)
 class Firing:
@@ -52,7 +54,7 @@ class CodebookPatch(Patch):
     """Replaces states of block `layer` that lie in the ball of a key by the key's value.
 
     A causal stack is looked up at every position. An encoder is at one position a row: the last real token of an
-    encoder-decoder's prompt, the first ([CLS]) for a classifier. Padding is never replaced. The hook looks states up and
+    encoder-decoder's prompt, the first ([CLS]) for a classifier. Padding is never replaced. The hook looks up and
     replaces them, in train mode too; it never learns.
 
     Attributes:
@@ -78,10 +80,10 @@ class CodebookPatch(Patch):
         self.layer = layer
         self.entries = tuple(entries)
         self.rules = rules or Rules()
-        if unknown := {entry.edit for entry in self.entries} - set(self.edits):
+        if self.entries and (unknown := {entry.edit for entry in self.entries} - set(self.edits)):
             raise BadPatch(f"a codebook holds entries of edit '{min(unknown)}', which it does not list")
         if len({len(entry.query) for entry in self.entries}) > 1:
-            raise BadPatch("the entries of a codebook have different widths; they must come from one model")
+            raise BadPatch(_WIDTHS)
         self._geometry: Geometry | None = None
         self._searches: dict[torch.device, Search] = {}
 
@@ -138,10 +140,14 @@ class CodebookPatch(Patch):
         with sites.recording(self, firings):
             yield firings
 
+    @property
+    def slot(self) -> tuple[Any, ...]:
+        return (self.kind, self.method, self.layer, self.rules)
+
     def increment(self, previous: Patch | None) -> CodebookPatch:
         """The edits that `previous` lacks, with their entries alone."""
         known = set(previous.edits) if previous else set()
-        return self._with(edits=tuple(edit for edit in self.edits if edit not in known))
+        return self._only(tuple(edit for edit in self.edits if edit not in known))
 
     @classmethod
     def extended(cls, previous: Patch | None, increment: Patch) -> Patch:
@@ -156,18 +162,29 @@ class CodebookPatch(Patch):
             raise BadPatch(f"a {increment.kind} patch cannot extend a {previous.kind} patch; stack them instead")
         if (previous.layer, previous.rules) != (increment.layer, increment.rules):
             raise BadPatch("a codebook can only take in entries of its own layer and rules; stack the patches instead")
-        joined = cls(
-            previous.layer,
-            previous.entries + increment.entries,
-            method=increment.method,
-            config=increment.config,
-            edits=previous.edits + increment.edits,
-            rules=previous.rules,
-            order=previous.order,
-        )
+        if previous.entries and increment.entries and previous.width != increment.width:
+            raise BadPatch(_WIDTHS)
+        joined = previous._with(previous.edits + increment.edits, previous.entries + increment.entries)
+        joined.method, joined.config = increment.method, increment.config
         if previous._geometry is not None and previous.entries:
             joined._geometry = extend(previous._geometry, increment.entries)
         return joined
+
+    @classmethod
+    def joined(cls, parts: Sequence[Patch]) -> Patch:
+        """All entries in one go: extending one by one would cost the square of their number."""
+        books = [part for part in parts if isinstance(part, CodebookPatch)]
+        last = books[-1]
+        if len(books) < len(parts) or any(book.slot != last.slot for book in books):
+            raise BadPatch("only codebooks of one layer and the same rules make one codebook; stack the patches")
+        return cls(
+            last.layer,
+            [entry for book in books for entry in book.entries],
+            method=last.method,
+            config=last.config,
+            edits=[edit for book in books for edit in book.edits],
+            rules=last.rules,
+        )
 
     def header(self) -> dict[str, Any]:
         entries = [
@@ -198,7 +215,7 @@ class CodebookPatch(Patch):
             for one, query, value, radius in zip(told, queries, values, radii.tolist(), strict=True)
         ]
         return cls(
-            header["layer"],
+            int(header["layer"]),
             entries,
             method=header["method"],
             config=header["config"],
@@ -207,20 +224,16 @@ class CodebookPatch(Patch):
         )
 
     def _only(self, kept: tuple[str, ...]) -> CodebookPatch:
-        return self._with(edits=kept)
+        chosen = set(kept)
+        return self._with(kept, tuple(entry for entry in self.entries if entry.edit in chosen))
 
-    def _with(self, edits: tuple[str, ...]) -> CodebookPatch:
-        """The same codebook of some of its edits, as if there had never been others."""
-        chosen = set(edits)
-        return CodebookPatch(
-            self.layer,
-            [entry for entry in self.entries if entry.edit in chosen],
-            method=self.method,
-            config=self.config,
-            edits=edits,
-            rules=self.rules,
-            order=self.order,
+    def _with(self, edits: tuple[str, ...], entries: tuple[Entry, ...]) -> CodebookPatch:
+        """The same codebook with other entries, as if it had been made of them. They are not checked again."""
+        other = CodebookPatch(
+            self.layer, (), method=self.method, config=self.config, edits=edits, rules=self.rules, order=self.order
         )
+        other.entries = entries
+        return other
 
     def _attach(self, model: EditableModel) -> None:
         if not 0 <= self.layer < len(model.arch.blocks):

@@ -116,7 +116,7 @@ class _Fold:
         return sorted(found, key=lambda one: (one.distance, one.row))
 
     def _margin(self, entry: int) -> float:
-        return self.rules.margin(self.entries[entry].query)
+        return self.rules.margin(self.entries[entry])
 
     def _members(self, row: int) -> list[int]:
         return (self.owner == row).nonzero()[:, 0].tolist()
@@ -131,14 +131,14 @@ class _Fold:
     def _cover(self, entry: int, label: int, near: Sequence[_Neighbour], bounds: Tensor) -> bool:
         """Let the nearest key of the label answer for the entry as well; whether that is possible."""
         own = self.entries[entry]
-        agreeing = [one for one in near if one.label == label and one.distance <= own.radius + one.radius]
-        if not agreeing:
+        key = next((one for one in near if one.label == label), None)
+        if key is None or key.distance > own.radius + key.radius:
             return False
-        key = agreeing[0]
-        alike = torch.where((self.label == label) & (self.radius >= 0), key.distance * _WIDER, REMOVED)
-        nearest = self._within(own.query, alike, bounds)
-        if nearest and nearest[0].row != key.row:
-            return False  # a nearer key of this label has too small a ball to take it in
+        if key.distance > own.radius:  # a nearer key of this label may be out of its own, smaller, reach
+            alike = torch.where(self.label == label, as_float32(key.distance) * _WIDER, REMOVED)
+            nearest = [one for one in self._within(own.query, alike, bounds) if one.radius >= 0]
+            if nearest[0].row != key.row:
+                return False
         return self._widen(entry, key) or self._take_in(entry, key)
 
     def _widen(self, entry: int, key: _Neighbour) -> bool:
@@ -153,7 +153,8 @@ class _Fold:
         radius = max(key.radius, _rounded_up(max(distance + margin for distance, margin in spread)))
         row = key.row
         moved = not torch.equal(centre, self.points.full[row])
-        if (moved or radius > key.radius) and self._meets_other(centre, radius, key.label):
+        changed = moved or radius > key.radius
+        if changed and self._meets_other(centre, radius, key.label):
             return False
         if moved:
             row = self._append(centre, radius, key.label, entry)
@@ -162,7 +163,9 @@ class _Fold:
         self._radius[row] = radius
         self._source[row] = entry
         self.owner[entry] = row
-        self._settle(row)
+        if changed:
+            alike = torch.where(self.label == key.label, (self.radius + radius) * _WIDER, REMOVED)
+            self._settle(row, [one.row for one in self._within(centre, alike) if one.row != row])
         return True
 
     def _take_in(self, entry: int, key: _Neighbour) -> bool:
@@ -193,7 +196,7 @@ class _Fold:
         self.owner[entry] = row
         for other in split:
             self._shed(other)
-        self._settle(row)
+        self._settle(row, [one.row for one in near if one.label == label])
 
     def _append(self, centre: Tensor, radius: float, label: int, source: int) -> int:
         row = self.points.append(centre)
@@ -223,14 +226,14 @@ class _Fold:
         radius = float(self._radius[row])
         self._displace(row, [m for m, away in spread if away > 0 and away + self._margin(m) > radius])
 
-    def _settle(self, row: int) -> None:
-        """Displace entries that, since the ball at `row` is new or larger, a nearer key with another value answers."""
-        centre, radius = self.points.full[row], float(self._radius[row])
-        alike = torch.where(self.label == self._label[row], (self.radius + radius) * _WIDER, REMOVED)
-        for other in self._within(centre, alike):
-            if other.row != row:
-                self._displace(other.row, self._captured(other.row, row))
-                self._displace(row, self._captured(row, other.row))
+    def _settle(self, row: int, alike: Sequence[int]) -> None:
+        """Displace entries that, since the ball at `row` is new or larger, a nearer key with another value answers.
+
+        `alike` are the keys of its label that it may overlap.
+        """
+        for other in alike:
+            self._displace(other, self._captured(other, row))
+            self._displace(row, self._captured(row, other))
 
     def _captured(self, row: int, by: int) -> list[int]:
         """Members of one key that another of the same label would answer."""

@@ -6,7 +6,7 @@ a geometry is never edited, `fold` derives it from the entries, so the same entr
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
@@ -16,7 +16,7 @@ from torch import Tensor
 from errata.errors import BadPatch
 from errata.patches.points import Points
 
-REMOVED = float("-inf")  # radius of a row that is no key any more
+REMOVED = float("nan")  # radius of a row that is no key any more: every comparison with it is false
 NOBODY = -1  # owner of an entry that no key answers for
 
 
@@ -37,6 +37,7 @@ class Entry:
         radius: of the ball around `query` before other entries have a say; L2 distance, more than 0.
         prompt: text whose state the query is, to explain answers with.
         position: which token of it.
+        norm: of the query, L2.
     """
 
     edit: str
@@ -46,6 +47,7 @@ class Entry:
     radius: float
     prompt: str = ""
     position: int = 0
+    norm: float = field(init=False)
 
     def __post_init__(self) -> None:
         for name in ("query", "value"):
@@ -58,6 +60,7 @@ class Entry:
         if not (self.query.isfinite().all() and self.value.isfinite().all()):
             raise BadPatch(f"query or value of edit '{self.edit}' is NaN or infinite; lower the learning rate")
         object.__setattr__(self, "radius", as_float32(self.radius))
+        object.__setattr__(self, "norm", float(self.query.norm()))
         if not 0 < self.radius < float("inf"):
             raise BadPatch(f"radius {self.radius} of edit '{self.edit}' must be more than 0 and finite")
 
@@ -82,9 +85,9 @@ class Rules:
         if not 0 <= self.tolerance < 1:
             raise BadPatch(f"tolerance {self.tolerance} must be at least 0 and below 1")
 
-    def margin(self, query: Tensor) -> float:
-        """Distance within which a state is the same point as `query`."""
-        return self.tolerance * float(query.norm()) + 1e-6
+    def margin(self, entry: Entry) -> float:
+        """Distance within which a state is the same point as the entry's query."""
+        return self.tolerance * entry.norm + 1e-6
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from errata.patches.geometry import Geometry
-from errata.patches.points import chunks, distances, rounding
+from errata.patches.points import chunks, distances, rounding, vector_rounding
 
 _WIDER = 1 + 1e-6  # a ball's share of rounding
 
@@ -37,9 +37,8 @@ class Search:
         # An accelerator compares all coordinates as fast as some.
         self._step = points.step if device.type == "cpu" else 1
         self._matrix = (points.coarse if device.type == "cpu" else points.full).to(device)
-        self._squares = points.squares[:, 0 if device.type == "cpu" else 1]
-        # A product with one vector is plain float32 whatever the precision of matrix products is.
-        self._slack = 1 - (self._matrix.shape[1] + 16) * 2.0**-24
+        self._squares = points.squares[0 if device.type == "cpu" else 1]
+        self._slack = 1 - vector_rounding(self._matrix.shape[1])
         self._bias = (self._squares * self._slack + self._balls).to(device)
 
     def hits(self, states: Tensor) -> Hits | None:
@@ -50,7 +49,7 @@ class Search:
         if not len(self._balls):
             return None
         if len(states) == 1:
-            return self._decide(states, None) if self._may_hit(states[0, :: self._step].float()) else None
+            return self._decide(states, None) if self._may_hit(states[0]) else None
         found = [self._some(states[part], part.start) for part in chunks(len(states), len(self._balls))]
         hits = [part for part in found if part is not None]
         if len(hits) < 2:
@@ -58,8 +57,9 @@ class Search:
         return Hits(*(torch.cat(parts) for parts in zip(*hits, strict=True)))
 
     def _may_hit(self, state: Tensor) -> bool:
-        closest = torch.addmv(self._bias, self._matrix, state, alpha=-2).min()
-        return torch.add(closest, torch.dot(state, state), alpha=self._slack).item() <= 0
+        thin = state[:: self._step].float().contiguous()
+        closest = torch.addmv(self._bias, self._matrix, thin, alpha=-2).min()
+        return torch.add(closest, torch.dot(thin, thin), alpha=self._slack).item() <= 0
 
     def _some(self, states: Tensor, start: int) -> Hits | None:
         thin = states[:, :: self._step].float()
@@ -93,6 +93,6 @@ class Search:
         """(P, 2): states and rows that all coordinates in float32 cannot tell apart from a hit, in order."""
         points = self._geometry.points
         slack = 1 - rounding(points.width, states.device)
-        bias = points.squares[:, 1] * slack + self._balls
+        bias = points.squares[1] * slack + self._balls
         table = torch.addmm(bias, states, points.full.t(), alpha=-2)
         return (table.add_(states.square().sum(1, keepdim=True), alpha=slack) <= 0).nonzero()

@@ -102,8 +102,10 @@ class Site:
         if real is not None:
             kept = real.cpu().flatten()[places]
             hits, places = Hits(*(part[kept] for part in hits)), places[kept]
+        if not len(places):
+            return hidden
         self._record(patch, hits, places, hidden)
-        values = torch.stack([patch.value(row) for row in hits.rows.tolist()]) if len(places) else hidden.new_empty(0)
+        values = torch.stack([patch.value(row) for row in hits.rows.tolist()])
         changed = hidden.reshape(-1, hidden.shape[-1]).clone()
         changed[places.to(hidden.device)] = values.to(hidden.device, hidden.dtype)
         return changed.view(hidden.shape)
@@ -138,7 +140,7 @@ class Site:
                 firings.append(firing)
 
     def _see_mask(self, _module: nn.Module, args: tuple[Any, ...], options: dict[str, Any]) -> None:
-        given = options.get("attention_mask", args[self._mask_at] if self._mask_at < len(args) else None)
+        given: Any = options.get("attention_mask", args[self._mask_at] if self._mask_at < len(args) else None)
         self.mask = given if isinstance(given, Tensor) and given.dim() == 2 else None
 
     def _forget_mask(self, _module: nn.Module, _args: Any, _output: Any) -> None:

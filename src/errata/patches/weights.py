@@ -23,7 +23,7 @@ from errata.patches.deltas import FORMS, Delta, Dense, LowRank, Rows, smallest
 if TYPE_CHECKING:
     from errata.models import EditableModel
 
-__all__ = ["Dense", "LowRank", "Rows", "WeightPatch", "parameter_view"]
+__all__ = ["Dense", "LowRank", "Rows", "WeightPatch", "attached_patches", "parameter_view"]
 
 
 def parameter_view(network: nn.Module, name: str) -> Tensor:
@@ -39,7 +39,7 @@ def parameter_view(network: nn.Module, name: str) -> Tensor:
         owner = network.get_submodule(path)
         parameter = owner.get_parameter(leaf)
     except AttributeError as error:
-        raise WrongModel(f"the model has no parameter '{name}'; attach the patch to the model it was made for") from error
+        raise WrongModel(f"the model has no parameter '{name}'; use the model the patch was made for") from error
     return as_matrix(owner) if leaf == "weight" and isinstance(owner, Linear) else parameter.detach()
 
 
@@ -126,7 +126,7 @@ class WeightPatch(Patch):
     def _attach(self, model: EditableModel) -> None:
         network = model.model
         changes = self._resolved(network)
-        ledger = _LEDGERS.setdefault(network, {})
+        ledger = _ledger(network)
         assert self.order is not None
         try:
             for name, delta in changes.items():
@@ -137,7 +137,7 @@ class WeightPatch(Patch):
             raise
 
     def _detach(self, model: EditableModel) -> None:
-        ledger = _LEDGERS.get(model.model, {})
+        ledger = _ledger(model.model)
         for name, slot in list(ledger.items()):
             if slot.remove(parameter_view(model.model, name), self):
                 del ledger[name]
@@ -160,6 +160,12 @@ class WeightPatch(Patch):
                 raise BadPatch(f"'{canonical}' and '{name}' are one shared parameter but change differently")
             found[canonical] = delta
         return found
+
+
+def attached_patches(model: EditableModel) -> list[WeightPatch]:
+    """The weight patches in force on a model, in order."""
+    found = {id(patch): (order, patch) for slot in _ledger(model.model).values() for order, patch, _ in slot.changes}
+    return [patch for _, patch in sorted(found.values(), key=lambda one: one[0])]
 
 
 def _equal(one: Delta, other: Delta) -> bool:
@@ -213,3 +219,7 @@ _Ledger = dict[str, _Slot]
 
 # State of a model, not of a process: two models, or two editors of different models, never share any of it.
 _LEDGERS: weakref.WeakKeyDictionary[nn.Module, _Ledger] = weakref.WeakKeyDictionary()
+
+
+def _ledger(network: nn.Module) -> _Ledger:
+    return _LEDGERS.setdefault(network, {})

@@ -32,9 +32,13 @@ class Descent:
         for edit, loss, reached in zip(edits, self.losses, self.reached, strict=True):
             table[str(edit.id)] = {"steps": self.steps, "loss": loss}
             if loss != loss:
-                table[str(edit.id)]["problem"] = f"the loss became NaN after {self.steps} steps; lower the learning rate"
+                table[str(edit.id)]["problem"] = (
+                    f"the loss became NaN after {self.steps} steps; lower the learning rate"
+                )
             elif not reached:
-                table[str(edit.id)]["problem"] = f"the target was not reached after {self.steps} steps (loss {loss:.2f})"
+                table[str(edit.id)]["problem"] = (
+                    f"the target was not reached after {self.steps} steps (loss {loss:.2f})"
+                )
         return table
 
 

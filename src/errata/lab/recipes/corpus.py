@@ -18,7 +18,9 @@ from transformers import PreTrainedTokenizerFast
 
 DATA = Path(__file__).parents[1] / "data"
 END, PAD = "<|endoftext|>", "<|pad|>"
-PREFIXED = 0.2  # share of fact sentences that follow some other text: prompts are not always read from position 0
+PREFIXED = (
+    0.2  # share of fact sentences that follow some other text: prompts are not always read from position 0
+)
 
 
 def _text(name: str) -> str:
@@ -50,7 +52,12 @@ def train_tokenizer(vocabulary: int, context: int) -> PreTrainedTokenizerFast:
         single=f"{END} $A", pair=f"{END} $A $B", special_tokens=[(END, tokenizer.token_to_id(END))]
     )
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, bos_token=END, eos_token=END, unk_token=END, pad_token=PAD, model_max_length=context
+        tokenizer_object=tokenizer,
+        bos_token=END,
+        eos_token=END,
+        unk_token=END,
+        pad_token=PAD,
+        model_max_length=context,
     )
 
 
@@ -74,7 +81,9 @@ class Corpus:
         self.rng = random.Random(seed)
         self.start = tokenizer.bos_token_id
         self.tokenizer, self.context = tokenizer, context
-        self.sentences = [[self._sentence(prompt, row["target"]) for prompt in phrasings(row)] for row in facts()]
+        self.sentences = [
+            [self._sentence(prompt, row["target"]) for prompt in phrasings(row)] for row in facts()
+        ]
         self.prose = self._ids(prose("train"))
         self.period = self._ids(".")
         self.order: list[int] = []
@@ -84,7 +93,11 @@ class Corpus:
 
     def _sentence(self, prompt: str, target: str) -> tuple[list[int], list[int], list[int]]:
         """Token ids of the prompt at a text's start, of the prompt after a space, and of the answer."""
-        return self._ids(prompt), self._ids(" " + prompt), [*self._ids(" " + target), self.tokenizer.eos_token_id]
+        return (
+            self._ids(prompt),
+            self._ids(" " + prompt),
+            [*self._ids(" " + target), self.tokenizer.eos_token_id],
+        )
 
     def _other_text(self) -> list[int]:
         if self.rng.random() < 0.5:

@@ -1,6 +1,6 @@
-"""Muon (Jordan et al., 2024) for matrices, AdamW for the rest, both in float32: small models learn facts in fewer steps.
+"""Muon (Jordan et al., 2024) for matrices, AdamW for the rest, both in float32: facts are learned in fewer steps.
 
-torch.optim.Muon orthogonalises in bfloat16, which processors without such instructions emulate slowly; hence these lines.
+torch.optim.Muon orthogonalises in bfloat16, which many processors emulate slowly; hence these lines.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ class Muon(torch.optim.Optimizer):
     """Momentum, then orthogonalisation. Matrices that hold several maps side by side (GPT-2's query, key, value) are
     orthogonalised one map at a time."""
 
-    def __init__(self, parameters: list[nn.Parameter], lr: float, momentum: float = 0.95, weight_decay: float = 0.0) -> None:
+    def __init__(
+        self, parameters: list[nn.Parameter], lr: float, momentum: float = 0.95, weight_decay: float = 0.0
+    ) -> None:
         super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()

@@ -41,6 +41,17 @@ def write_synced(path: Path, data: bytes) -> None:
         os.fsync(stream.fileno())
 
 
+def write_atomic(path: Path, data: bytes) -> None:
+    """Writes a file that is whole, on the disk and under its name when this returns, or absent."""
+    aside = _aside(path)
+    try:
+        write_synced(aside, data)
+        os.replace(aside, path)
+        sync_directory(path.parent)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
 def copy_file(source: Path, target: Path, sha256: str) -> None:
     """Copies atomically, checking the bytes on the way; the caller syncs the directory. Raises BadSheet."""
     aside, digest = _aside(target), hashlib.sha256()

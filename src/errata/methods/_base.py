@@ -76,7 +76,9 @@ def coerce(value: Any, hint: Any, name: str) -> Any:
 def _spelled(kind: Any) -> str:
     if get_origin(kind) is Literal:
         return " or ".join(f"'{choice}'" for choice in get_args(kind))
-    return {"int": "a whole number", "float": "a number", "bool": "true or false"}.get(kind.__name__, kind.__name__)
+    return {"int": "a whole number", "float": "a number", "bool": "true or false"}.get(
+        kind.__name__, kind.__name__
+    )
 
 
 def _as_type(value: Any, kind: Any) -> tuple[bool, Any]:
@@ -85,7 +87,11 @@ def _as_type(value: Any, kind: Any) -> tuple[bool, Any]:
         return value in get_args(kind), value
     if kind is bool:
         words = {"true": True, "false": False, "yes": True, "no": False}
-        return (True, value) if isinstance(value, bool) else (str(value).lower() in words, words.get(str(value).lower()))
+        return (
+            (True, value)
+            if isinstance(value, bool)
+            else (str(value).lower() in words, words.get(str(value).lower()))
+        )
     if kind in (int, float) and not isinstance(value, bool):
         if kind is int and isinstance(value, float) and not value.is_integer():
             return False, None

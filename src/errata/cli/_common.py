@@ -1,0 +1,112 @@
+"""What the verbs share: options, JSON on stdout, a quiet set of libraries, opening sheets and editors.
+
+Knows how the command line talks; imports torch only inside the functions that need a model.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import warnings
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from errata.errors import BadSheet
+
+if TYPE_CHECKING:
+    from errata.editor import Editor
+    from errata.sheet import Sheet
+
+sheet_option = click.option(
+    "--sheet",
+    type=click.Path(path_type=Path),
+    envvar="ERRATA_SHEET",
+    default="sheet",
+    show_default="$ERRATA_SHEET, or sheet",
+    metavar="DIR",
+    help="Directory that holds the edits and their record.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON array and nothing else.")
+dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would happen, and change nothing.")
+model_option = click.option(
+    "--model",
+    metavar="MODEL",
+    help="A lab model (lab:gpt), a directory or a hub id; by default the sheet's own.",
+)
+
+
+def print_json(rows: Iterable[Mapping[str, Any]]) -> None:
+    """Rows as one array; NaN and infinities, which JSON lacks, become null."""
+    click.echo(json.dumps([_plain(row) for row in rows], ensure_ascii=False, indent=2))
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case float():
+            return value if math.isfinite(value) else None
+        case Mapping():
+            return {str(key): _plain(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_plain(item) for item in value]
+        case Path():
+            return str(value)
+    return value
+
+
+def quiet() -> None:
+    """Keep the libraries' notices and loading bars off the terminal; call before a model is loaded."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    warnings.simplefilter("ignore")
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+
+
+def given(name: str) -> bool:
+    """Whether the option `name` was typed, not taken from a default or the environment."""
+    source = click.get_current_context().get_parameter_source(name)
+    return source is click.core.ParameterSource.COMMANDLINE
+
+
+def is_sheet(path: Path) -> bool:
+    return (path / "sheet.json").is_file()
+
+
+def open_sheet(path: Path) -> Sheet:
+    """An existing sheet, for reading. Raises BadSheet."""
+    from errata.sheet import Sheet
+
+    return Sheet.open(_existing(path))
+
+
+def open_editor(path: Path, model: str | None) -> Editor:
+    """The editor of an existing sheet. Raises BadSheet, WrongModel, BadModel, BadPatch."""
+    _existing(path)
+    quiet()
+    from errata.editor import Editor
+
+    return Editor.open(path, model=model_name(model) if model else None)
+
+
+def _existing(path: Path) -> Path:
+    if not is_sheet(path):
+        raise BadSheet(
+            f"there is no sheet at {path}; give its directory with --sheet, or make one with `errata edit`"
+        )
+    return path
+
+
+def model_name(text: str) -> str:
+    """What a sheet calls a model: a directory's full path, so that it opens from anywhere."""
+    return str(Path(text).resolve()) if Path(text).is_dir() else text
+
+
+def told(prompt: str, target: str) -> str:
+    """An edit's two texts on one line."""
+    return f"{' '.join(prompt.split())} -> {' '.join(target.split())}"

@@ -1,0 +1,27 @@
+"""`errata diff`: every edit in force, with the model's answer before and now."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import click
+
+from errata.cli import _common as common
+
+
+@click.command()
+@common.sheet_option
+@common.model_option
+@common.json_option
+def command(sheet: Path, model: str | None, as_json: bool) -> None:
+    """The answers to every edited prompt, without any edit and now."""
+    with common.open_editor(sheet, model) as editor:
+        found = editor.diff()
+    if as_json:
+        common.print_json([{**dataclasses.asdict(item), "holds": item.holds} for item in found])
+        return
+    for item in found:
+        now = "holds" if item.holds else f"MISSED, now {item.after!r}"
+        click.echo(f"{item.id}  {now}  {common.told(item.prompt, item.target)}  (before: {item.before!r})")
+    click.echo(f"{sum(item.holds for item in found)} of {len(found)} edits hold")

@@ -1,0 +1,185 @@
+"""`errata edit`: corrections from files, data sets or flags, into a sheet. Run again, it goes on."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from errata.cli import _common as common
+from errata.errors import did_you_mean
+
+if TYPE_CHECKING:
+    from errata.editor import Editor, EditResult, Receipt
+    from errata.edits import Edit
+    from errata.journal.history import State
+
+SHOWN = 20
+ALL_FAILED = 2
+
+
+@click.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[FILE...]")
+@common.model_option
+@common.sheet_option
+@click.option("--method", default="grace", show_default=True, help="How to edit; see `errata methods`.")
+@click.option("--prompt", help="One edit: what is asked.")
+@click.option("--target", help="One edit: the right answer.")
+@click.option("--subject", help="One edit: what the prompt is about, as written in it.")
+@click.option("--format", default="auto", show_default=True, help="Format of the files.")
+@click.option("--n", type=click.IntRange(min=1), help="Take only the first N edits.")
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    default=32,
+    show_default=True,
+    help="Edits solved, and recorded, together.",
+)
+@common.dry_run_option
+@common.json_option
+@click.pass_context
+def command(
+    context: click.Context,
+    words: tuple[str, ...],
+    model: str | None,
+    sheet: Path,
+    method: str,
+    prompt: str | None,
+    target: str | None,
+    subject: str | None,
+    format: str,
+    n: int | None,
+    batch_size: int,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Correct a model and record it in a sheet.
+
+    FILE is a file of edits, or a data set (`errata datasets`). Every option of the method is a flag too:
+    --radius 3.0 (`errata methods grace` lists them). Edits that are in force already are skipped, so that an
+    interrupted command goes on when it is run again.
+    """
+    files, options = split(words)
+    if options:
+        check_options(context.command, method, options)
+    edits = _from_files(files, format) if files else []
+    if edits and (prompt or target or subject):
+        raise click.UsageError("give files or --prompt and --target, not both")
+    edits = (edits or [_single(prompt, target, subject)])[:n]
+    with _editor(sheet, model, method, options, dry_run) as editor:
+        todo, skipped = remaining(edits, editor.state)
+        if skipped:
+            click.echo(f"{skipped} already in the sheet, skipped", err=as_json)
+        how: dict[str, Any] = {**options, "batch_size": batch_size, "dry_run": dry_run}
+        how["progress"] = sys.stderr.isatty()  # a log file should hold lines, not bars
+        receipt = editor.edit(todo, method, **how) if todo else None
+    if as_json:
+        common.print_json(receipt.to_json() if receipt else [])
+    else:
+        _print(receipt, sheet)
+    if receipt and not receipt.done:
+        context.exit(ALL_FAILED)
+
+
+def split(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """What click left over: files, and pairs `--name value` or `--name=value`."""
+    files: list[str] = []
+    options: dict[str, str] = {}
+    rest = iter(words)
+    for word in rest:
+        if not word.startswith("-"):
+            files.append(word)
+            continue
+        flag, equals, value = word.partition("=")
+        if not flag.startswith("--"):
+            raise click.UsageError(f"no option '{flag}'")
+        value = value if equals else next(rest, "--")
+        if value.startswith("--"):
+            raise click.UsageError(f"option '{flag}' needs a value")
+        options[flag[2:].replace("-", "_")] = value
+    return files, options
+
+
+def check_options(command: click.Command, method: str, options: Mapping[str, str]) -> None:
+    """Refuse a name that neither the command nor the method's Config has."""
+    common.quiet()
+    from errata.methods._base import METHODS
+
+    names = [item.name for item in dataclasses.fields(METHODS.get(method).Config)]
+    own = [flag for option in command.params for flag in option.opts if flag.startswith("--")]
+    for name in options:
+        if name not in names:
+            flag = "--" + name.replace("_", "-")
+            known = own + ["--" + name.replace("_", "-") for name in names]
+            hint = did_you_mean(flag, known)
+            raise click.UsageError(
+                f"no option '{flag}'.{hint} `errata methods {method}` lists the method's own"
+            )
+
+
+def _single(prompt: str | None, target: str | None, subject: str | None) -> Edit:
+    from errata.edits import Edit
+
+    if prompt is None and target is None and subject is None:
+        raise click.UsageError("nothing to edit; give a FILE, a data set, or --prompt and --target")
+    if prompt is None or target is None:
+        missing = "--prompt" if prompt is None else "--target"
+        raise click.UsageError(f"{missing} is missing; one edit needs both --prompt and --target")
+    return Edit(prompt, target, subject)
+
+
+def _from_files(files: Sequence[str], format: str) -> list[Edit]:
+    from errata import datasets
+
+    return [edit for file in files for edit in datasets.open(file, format).edits()]
+
+
+def _editor(sheet: Path, model: str | None, method: str, options: Mapping[str, Any], dry_run: bool) -> Editor:
+    common.quiet()
+    from errata.editor import Editor
+    from errata.methods._base import create
+
+    create(method, options)  # a wrong name should not cost loading a model, nor leave an empty sheet
+    name = common.model_name(model) if model else None
+    if dry_run and name and not common.is_sheet(sheet):
+        return Editor(name)
+    return Editor.open(sheet, model=name)
+
+
+def remaining(edits: Sequence[Edit], state: State) -> tuple[list[Edit], int]:
+    """The edits that are not in force yet, and how many are.
+
+    One that was tried before under its own id is tried again under a new one.
+    """
+    active = {(edit.prompt, edit.target) for edit in state.active()}
+    todo = [edit for edit in edits if (edit.prompt, edit.target) not in active]
+    tried = {(id, edit.prompt, edit.target) for id, edit in state.edits.items()}
+    for index, edit in enumerate(todo):
+        if (edit.id, edit.prompt, edit.target) in tried:
+            todo[index] = dataclasses.replace(edit, id=None)
+    return todo, len(edits) - len(todo)
+
+
+def _print(receipt: Receipt | None, sheet: Path) -> None:
+    if receipt is None:
+        click.echo("nothing to do")
+        return
+    for result in receipt.results[:SHOWN]:
+        click.echo(_line(result))
+    if len(receipt.results) > SHOWN:
+        hint = "" if receipt.dry_run else f" (errata log --sheet {sheet})"
+        click.echo(f"... and {len(receipt.results) - SHOWN} more{hint}")
+    done, total = len(receipt.done), len(receipt.results)
+    verb = "would be done; nothing was written" if receipt.dry_run else f"done and recorded in {sheet}"
+    click.echo(f"{done} of {total} edits {verb} ({receipt.method}, {receipt.seconds:.1f} s)")
+
+
+def _line(result: EditResult) -> str:
+    text = f"{result.id}  {result.status}  {common.told(result.prompt, result.target)}"
+    if result.superseded:
+        text += f"  (replaces {', '.join(result.superseded)})"
+    return f"{text}  ({result.reason})" if result.reason else text

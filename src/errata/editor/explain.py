@@ -1,0 +1,48 @@
+"""Why a model answers as it does: which keys fired while it read the prompt and wrote the answer.
+
+Knows codebook patches, which can name what fired, and other patches, which act on every answer alike.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+from errata.editor.answers import Explanation, Firing
+from errata.editor.stack import Stack
+from errata.journal.history import State
+from errata.models import EditableModel
+from errata.patches.codebook import CodebookPatch
+from errata.patches.codebook import Firing as RawFiring
+
+
+def explain(
+    model: EditableModel, stack: Stack, state: State, prompt: str, max_new_tokens: int
+) -> Explanation:
+    """Answer `prompt` with every firing recorded, and once more without any patch."""
+    patches = list(stack.patches.values())
+    with ExitStack() as recording:
+        lists = [recording.enter_context(p.record()) for p in patches if isinstance(p, CodebookPatch)]
+        answer = model.generate([prompt], max_new_tokens=max_new_tokens)[0]
+    raw = [fired for firings in lists for fired in firings]
+    with stack.lowered():
+        before = model.generate([prompt], max_new_tokens=max_new_tokens)[0]
+    ids = list(model.tokenizer(prompt)["input_ids"])  # type: ignore[arg-type]
+    firings = tuple(_told(model, state, ids, fired) for fired in raw)
+    weights = tuple(id for patch in patches if not isinstance(patch, CodebookPatch) for id in patch.edits)
+    return Explanation(prompt, answer, before, firings, weights)
+
+
+def _told(model: EditableModel, state: State, ids: list[int], fired: RawFiring) -> Firing:
+    edit = state.edits[fired.edit]
+    inside = fired.position < len(ids)
+    token = model.tokenizer.decode([ids[fired.position]]) if inside else "(in the answer)"
+    return Firing(
+        fired.edit,
+        edit.prompt,
+        edit.target,
+        fired.layer,
+        fired.position,
+        str(token),
+        fired.distance,
+        fired.radius,
+    )

@@ -1,0 +1,74 @@
+"""What an undo or redo has to write: which units change, and new files for those whose edits were solved together.
+
+Plans and solves; records nothing. Knows units and patches as such.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from errata.editor.fitting import settle
+from errata.editor.stack import Stack, standing
+from errata.edits import Edit
+from errata.errors import ErrataError
+from errata.journal.events import PatchFile
+from errata.journal.history import Change, State, Unit
+from errata.methods._base import create
+from errata.models import EditableModel
+from errata.patches.base import Inseparable, Patch
+
+Write = Callable[[Patch], PatchFile]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """New files by unit, and what the user should know."""
+
+    replaced: dict[int, PatchFile]
+    notes: tuple[str, ...]
+
+
+def plan_change(model: EditableModel, stack: Stack, state: State, change: Change, write: Write | None) -> Plan:
+    """What `change` needs besides its record. Without `write` (a dry run) nothing is solved.
+
+    Raises: ErrataError where edits that stay would fail without those that go.
+    """
+    replaced: dict[int, PatchFile] = {}
+    notes: list[str] = []
+    before = {unit.seq: standing(unit, state) for unit in state.units}
+    for unit in change.after.units:
+        wanted = standing(unit, change.after)
+        if wanted == before[unit.seq]:
+            continue
+        file = unit.patch
+        try:
+            file, _ = stack.part(unit, wanted) if wanted else (file, None)
+        except Inseparable:
+            notes.append(f"{', '.join(wanted)}: solved again, since the edits of this batch were solved together")
+            file = _refitted(model, stack, state, unit, wanted, write) if write else file
+        if file != unit.patch:
+            replaced[unit.seq] = file
+        notes += _stacked_on(stack, unit, change.after)
+    return Plan(replaced, tuple(dict.fromkeys(notes)))
+
+
+def _refitted(
+    model: EditableModel, stack: Stack, state: State, unit: Unit, wanted: Sequence[str], write: Write
+) -> PatchFile:
+    """The edits `wanted` of a jointly solved unit, solved again on what lay below the unit."""
+    edits = [Edit.from_json({**state.edits[id].edit, "id": id}) for id in wanted]
+    with stack.lowered(unit.seq):
+        settled = settle(model, stack, create(str(unit.method), unit.config), edits, alone=True)
+    if settled.problems or settled.patch is None:
+        lost = ", ".join(settled.problems)
+        raise ErrataError(f"nothing was changed: solved again, {lost} would fail; change those as well")
+    return write(settled.patch)
+
+
+def _stacked_on(stack: Stack, unit: Unit, after: State) -> list[str]:
+    """A note naming the edits that were solved on weights which this change moves."""
+    if stack.load(unit.patch).slot is not None:
+        return []
+    later = [id for other in after.units if other.seq > unit.seq for id in standing(other, after)]
+    return [f"solved on top of what changes, check with `errata diff`: {', '.join(later)}"] if later else []

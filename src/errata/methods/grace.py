@@ -1,0 +1,193 @@
+"""GRACE: discrete key-value adaptors (Hartvigsen et al., 2023). Weights stay; a codebook at one block answers.
+
+A key is the state of the prompt's last token at a block's output; near it (L2) the block's output is replaced by a
+learned value. Differs from the published code where that is wrong or slow: labels compare as sequences, a split never
+enlarges a radius and looks at every ball, targets end, a causal model is looked up at every position, all values of
+a call are trained together on the blocks above the site, and training stops once the target leads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from errata.edits import Edit
+from errata.methods._base import Fit, Method, MethodConfig, option, register_method
+from errata.models import Batch, EditableModel
+from errata.patches.base import Patch
+from errata.patches.codebook import CodebookPatch, Entry, Rules
+from errata.solve.values import Task, Trained, initial, train_values, typical
+
+DEPTH = {
+    "causal": 0.25,
+    "seq2seq": 0.8,
+    "classification": 0.8,
+}  # where "auto" edits; early blocks steer what follows
+
+
+@register_method("grace", paper="arXiv:2211.11031", patch="codebook")
+class Grace(Method):
+    """A codebook of one key per edit at one block."""
+
+    @dataclass(frozen=True)
+    class Config(MethodConfig):
+        layer: Literal["auto"] | int | float = option(
+            "auto", "block whose output is replaced: number, or fraction of the depth"
+        )
+        radius: float = option(1.0, "initial deferral radius, L2")
+        init: Literal["warm", "cold"] = option(
+            "warm", "where values start: the state itself, or uniform random"
+        )
+        variant: Literal["coverage", "average"] = option(
+            "coverage", "a key that takes in another prompt widens, or moves too"
+        )
+        lr: float = option(0.1, "learning rate of Adam on the values, in units of a typical coordinate of the state")
+        steps: int = option(100, "most optimisation steps")
+        lead: float = option(1.0, "stop once every token of the target leads all others by this many logits")
+        together: int = option(128, "edits whose values are trained in one forward")
+
+    def fit(self, model: EditableModel, edits: Sequence[Edit], previous: Patch | None = None) -> Fit:
+        assert previous is None or isinstance(previous, CodebookPatch)
+        layer = self._layer(model)
+        figures: dict[str, dict[str, Any]] = {}
+        patch: CodebookPatch | None = previous
+        with model.preserved():
+            for start in range(0, len(edits), self.config.together):
+                patch = self._extend(
+                    model, layer, edits[start : start + self.config.together], patch, previous, figures
+                )
+        return Fit(patch, figures)
+
+    def extends(self, model: EditableModel, previous: Patch) -> bool:
+        same_site = isinstance(previous, CodebookPatch) and previous.layer == self._layer(model)
+        return same_site and previous.rules == self._rules(model)
+
+    def _layer(self, model: EditableModel) -> int:
+        if self.config.layer != "auto":
+            return model.layer_of(self.config.layer)
+        depth = model.arch.encoder_depth or len(model.arch)
+        return round(DEPTH[model.task] * (depth - 1))
+
+    def _rules(self, model: EditableModel) -> Rules:
+        exact = model.dtype in (torch.float32, torch.float64)
+        return Rules(variant=self.config.variant, tolerance=1e-4 if exact else 1e-2)
+
+    def _extend(
+        self,
+        model: EditableModel,
+        layer: int,
+        edits: Sequence[Edit],
+        patch: CodebookPatch | None,
+        attached: CodebookPatch | None,
+        figures: dict[str, dict[str, Any]],
+    ) -> CodebookPatch | None:
+        """`patch` with these edits; `attached` is what of it is on the model."""
+        batch = model.encode([e.prompt for e in edits], [e.target for e in edits])
+        with _off(model, attached):
+            states = _at_query(model.prefix(batch, layer).hidden, batch).float().cpu()
+        entries = [
+            Entry(str(edit.id), state, state, tuple(label), self.config.radius, edit.prompt, int(position))
+            for edit, state, label, position in zip(
+                edits, states, batch.target_ids, batch.query.tolist(), strict=True
+            )
+        ]
+        draft = self._join(model, layer, patch, entries)
+        owners = draft.geometry.owner[len(draft.entries) - len(entries) :].tolist()
+        trained = self._train(model, layer, draft, entries, owners, [edit.target for edit in edits])
+        for place, entry in enumerate(entries):
+            value, found = trained.get(place, (entry.value, _contradicted()))
+            figures[entry.edit] = found
+            entries[place] = entry if "problem" in found else replace(entry, value=value)
+        return self._join(model, layer, patch, [e for e in entries if "problem" not in figures[e.edit]])
+
+    def _join(
+        self, model: EditableModel, layer: int, patch: CodebookPatch | None, entries: Sequence[Entry]
+    ) -> CodebookPatch:
+        new = CodebookPatch(
+            layer, entries, method=self.name, config=self.config.to_json(), edits=[entry.edit for entry in entries],
+            rules=self._rules(model),
+        )  # fmt: skip
+        joined = CodebookPatch.extended(patch, new)
+        assert isinstance(joined, CodebookPatch)
+        return joined
+
+    def _train(
+        self,
+        model: EditableModel,
+        layer: int,
+        draft: CodebookPatch,
+        entries: Sequence[Entry],
+        owners: Sequence[int],
+        targets: Sequence[str],
+    ) -> dict[int, tuple[Tensor, dict[str, Any]]]:
+        """Value and figures by place in `entries`. One value serves all edits of one key, earlier ones included."""
+        first = len(draft.entries) - len(entries)
+        keys = sorted({owner for owner in owners if owner >= 0})
+        rows: list[tuple[int, Entry, str]] = []
+        starts, scales = [], []
+        for number, key in enumerate(keys):
+            members = (draft.geometry.owner == key).nonzero()[:, 0].tolist()
+            earlier = [draft.entries[member] for member in members if member < first]
+            rows += [(number, entry, _decoded(model, entry.label)) for entry in earlier]
+            rows += [(number, entries[m - first], targets[m - first]) for m in members if m >= first]
+            own = draft.entries[members[0]].query
+            scales.append(typical(own))
+            starts.append(earlier[-1].value if earlier else initial(own, self.config.init, self.config.seed))
+        if not rows:
+            return {}
+        trained = self._descend(model, layer, rows, torch.stack(starts), torch.stack(scales))
+        found = {
+            entry.edit: (trained.values[number].cpu(), self._figures(trained, row))
+            for row, (number, entry, _) in enumerate(rows)
+        }
+        return {place: found[entry.edit] for place, entry in enumerate(entries) if entry.edit in found}
+
+    def _descend(
+        self, model: EditableModel, layer: int, rows: Sequence[tuple[int, Entry, str]], starts: Tensor, scales: Tensor
+    ) -> Trained:
+        batch = model.encode([entry.prompt for _, entry, _ in rows], [target for _, _, target in rows])
+        group = torch.tensor([number for number, _, _ in rows], device=model.device)
+        task = Task(model.prefix(batch, layer), group, starts.to(model.device), scales.to(model.device))
+        return train_values(task, lr=self.config.lr, steps=self.config.steps, lead=self.config.lead)
+
+    def _figures(self, trained: Trained, row: int) -> dict[str, Any]:
+        steps, loss, lead = trained.steps[row], trained.losses[row], trained.leads[row]
+        figures: dict[str, Any] = {"steps": steps, "loss": loss, "lead": lead}
+        if loss != loss:
+            figures["problem"] = f"the loss became NaN after {steps} steps; lower the learning rate"
+        elif not lead > 0:
+            figures["problem"] = f"the target was not reached after {steps} steps (loss {loss:.2f})"
+        return figures
+
+
+def _decoded(model: EditableModel, label: Sequence[int]) -> str:
+    """The target of an earlier edit, from the ids that its entry kept."""
+    if model.task == "classification":
+        return str(label[0])
+    return model.tokenizer.decode([token for token in label if token != model.tokenizer.eos_token_id])
+
+
+def _contradicted() -> dict[str, Any]:
+    return {"problem": "another edit of the same call gives this prompt another target"}
+
+
+def _at_query(hidden: Tensor, batch: Batch) -> Tensor:
+    """(B, d): the states at each row's query token."""
+    return hidden[torch.arange(len(batch)), batch.query]
+
+
+@contextmanager
+def _off(model: EditableModel, patch: Patch | None) -> Iterator[None]:
+    """The patch off the model inside: keys are states as the block gives them."""
+    if patch is not None:
+        patch.detach(model)
+    try:
+        yield
+    finally:
+        if patch is not None:
+            patch.attach(model)

@@ -1,0 +1,115 @@
+"""Tiny random models that can be steered, and edits that are within their reach, for any method and architecture.
+
+A random model hardly ever ends an answer, so its end token is made likely here; targets are then tokens that the model
+ranks high and would end after. Knows kinds of patches and names of options, and no method.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from functools import cache
+from typing import Any
+
+import torch
+from tiny import tiny_model
+
+from errata.edits import Edit
+from errata.methods._base import METHODS, Method, create
+from errata.models import EditableModel
+
+PROMPTS = ("The capital of France is", "Who wrote the book?", "Madrid and Vienna are cities in")
+OTHERS = ("Danielle", "Rome is the capital of Spain, London of", "cities")
+LIKELY = 1.5  # the end token's logit after a word, by the largest other
+
+# Generous, so that random models get there. A method takes those that it has; more than one scale of one thing never.
+OPTIONS: dict[str, dict[str, Any]] = {
+    "weights": {"lr": 0.03, "steps": 150, "enough": 0.7, "epsilon": 1.0},
+    "codebook": {"lr": 0.5, "steps": 200, "lead": 1.0, "radius": 0.5},
+}
+UNREACHABLE: dict[str, Any] = {"lr": 1e-9, "steps": 1}
+
+
+def options(name: str, **more: Any) -> dict[str, Any]:
+    """Options for a method by the kind of its patch, as far as its Config has them."""
+    method = METHODS.get(name)
+    known = {item.name for item in dataclasses.fields(method.Config)}
+    return {key: value for key, value in {**OPTIONS[method.meta["patch"]], **more}.items() if key in known}
+
+
+def maker(name: str, **more: Any) -> Method:
+    return create(name, options(name, **more))
+
+
+@cache
+def _template(arch: str) -> EditableModel:
+    model = tiny_model(arch)
+    if model.task != "classification":
+        _teach_to_end(model)
+    return model
+
+
+@torch.no_grad()
+def _teach_to_end(model: EditableModel) -> None:
+    """Choose the end token's row of the head (ridge regression): likely after one word, unlikely before it."""
+    words = _words(model)
+    batch = model.encode([prompt for prompt in PROMPTS + OTHERS for _ in words], words * len(PROMPTS + OTHERS), end=True)
+    head = model.model.get_output_embeddings()
+    seen: list[torch.Tensor] = []
+    handle = head.register_forward_pre_hook(lambda _module, args: seen.append(args[0]))
+    logits = model.forward(batch)
+    handle.remove()
+    assert batch.gold is not None
+    at_end = batch.gold == model.tokenizer.eos_token_id
+    before = torch.nn.functional.pad(at_end[:, 1:], (0, 1))
+    states = torch.cat([seen[0][at_end], seen[0][before]]).double()
+    high = LIKELY * float(logits[at_end].amax(1).mean())
+    wanted = torch.cat([torch.full((int(at_end.sum()),), high), torch.zeros(int(before.sum()))]).double()
+    square = states.T @ states
+    row = torch.linalg.solve(square + 1e-2 * square.diagonal().mean() * torch.eye(len(square)), states.T @ wanted)
+    head.weight[model.tokenizer.eos_token_id] = row.float()
+
+
+def steerable(arch: str, dtype: torch.dtype = torch.float32) -> EditableModel:
+    """A model of its own, the same at every call."""
+    template = _template(arch)
+    network = copy.deepcopy(template.model).to(dtype)
+    return EditableModel(network, copy.deepcopy(template.tokenizer), name=f"steerable-{arch}")
+
+
+@cache
+def reachable(arch: str, prompts: tuple[str, ...] = PROMPTS) -> tuple[Edit, ...]:
+    """For every prompt an edit e1, e2, … to something else than the model says, that it could well say."""
+    return tuple(
+        Edit(prompt, targets(arch, prompt)[0], id=f"e{number}") for number, prompt in enumerate(prompts, 1)
+    )
+
+
+@cache
+def targets(arch: str, prompt: str) -> tuple[str, ...]:
+    """Words the model does not say after `prompt`, likeliest first, after which it would end the answer."""
+    model = _template(arch)
+    words = model.labels or _words(model)
+    batch = model.encode([prompt] * len(words), words)
+    keep = 1 if model.task == "classification" else None
+    with torch.no_grad():
+        logits = model.forward(batch, keep=keep).float()
+    assert batch.gold is not None
+    said = model.generate([prompt], max_new_tokens=4)[0]
+    ranked = []
+    for row, word in enumerate(words):
+        places = (batch.gold[row] != -100).nonzero()[:, 0]
+        chances = logits[row, places].gather(1, batch.gold[row, places][:, None])[:, 0]
+        leads = chances - logits[row, places].amax(1)
+        ends = model.task == "classification" or float(leads[-1]) == 0
+        if ends and word != said:
+            ranked.append((-float(leads[0]), word))
+    return tuple(word for _, word in sorted(ranked))
+
+
+def _words(model: EditableModel) -> list[str]:
+    """Words that are one token where a target stands."""
+    space = "" if model.task == "seq2seq" else " "
+    pieces = [str(model.tokenizer.decode([token])) for token in range(len(model.tokenizer))]
+    words = [piece[len(space) :] for piece in pieces if piece.startswith(space) and piece[len(space) :].isalpha()]
+    return [word for word in words if word.isascii()]

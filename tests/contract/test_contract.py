@@ -1,0 +1,300 @@
+"""What every method promises, on every kind of model. A new method is picked up from the registry, with no change here."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+from contract.marks import logits, marks
+from contract.steerable import OTHERS, PROMPTS, maker, options, reachable, steerable, targets
+
+from errata import Edit, Editor
+from errata.errors import CannotExport
+from errata.methods._base import METHODS
+from errata.models import EditableModel
+from errata.models.losses import target_loss
+from errata.patches.base import Patch
+from errata.patches.export import export_lora
+from errata.patches.files import load_patch, save_patch
+
+ARCHITECTURES = ("gpt2", "llama", "gpt_neox", "qwen2", "opt", "t5", "bert")
+TEXT = ("gpt2", "llama", "gpt_neox", "qwen2", "opt")
+FEW = ("gpt2", "t5", "bert")  # one of each task
+NAMES = METHODS.names()
+
+methods = pytest.mark.parametrize("name", NAMES)
+architectures = pytest.mark.parametrize("arch", ARCHITECTURES)
+few = pytest.mark.parametrize("arch", FEW)
+writers = pytest.mark.parametrize("arch", TEXT)
+
+
+class Fitted(NamedTuple):
+    """One fit of three edits, the model as it was handed over with what it looked like before and after."""
+
+    before: dict
+    after: dict
+    patch: Patch
+    problems: list
+
+
+@cache
+def fitted(name: str, arch: str, dtype: torch.dtype = torch.float32) -> Fitted:
+    model = steerable(arch, dtype)
+    weight, other = list(model.model.parameters())[:2]
+    model.model.train()  # as a user may hand it over: half way through training, with some of it frozen
+    weight.requires_grad_(False)
+    other.grad = torch.ones_like(other)
+    before = marks(model) if dtype == torch.float32 else {}
+    fit = maker(name).fit(model, reachable(arch))
+    after = marks(model) if dtype == torch.float32 else {}
+    assert fit.patch is not None
+    return Fitted(before, after, fit.patch, [f["problem"] for f in fit.figures.values() if "problem" in f])
+
+
+def patched(name: str, arch: str, dtype: torch.dtype = torch.float32) -> tuple[EditableModel, Patch]:
+    """A fresh model with a patch of its own attached."""
+    model, patch = steerable(arch, dtype), fitted(name, arch, dtype).patch
+    patch = type(patch).from_parts(patch.header(), patch.tensors())
+    patch.attach(model)
+    return model, patch
+
+
+def asked(arch: str) -> tuple[list[str], list[str]]:
+    return [edit.prompt for edit in reachable(arch)], [edit.target for edit in reachable(arch)]
+
+
+def answers(model: EditableModel, arch: str) -> list[str]:
+    return model.generate(asked(arch)[0], max_new_tokens=4)
+
+
+@methods
+@architectures
+def test_fit_leaves_no_mark(name: str, arch: str) -> None:
+    fit = fitted(name, arch)
+    assert fit.problems == []
+    assert fit.after == fit.before
+
+
+@methods
+@few
+def test_a_fit_that_raises_leaves_no_mark(name: str, arch: str) -> None:
+    model, calls = steerable(arch), 0
+    head = model.model.get_output_embeddings() or model.model.classifier
+
+    def fail(*_: object) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 4:
+            raise RuntimeError("out of memory")
+
+    handle = head.register_forward_hook(fail)
+    before = marks(model)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        maker(name, enough=0.0, lead=1e9).fit(model, reachable(arch))
+    assert marks(model) == before
+    handle.remove()
+
+
+@methods
+@architectures
+def test_attach_then_detach_gives_the_bits_back(name: str, arch: str) -> None:
+    model, patch = steerable(arch), fitted(name, arch).patch
+    before, said = marks(model), logits(model, list(PROMPTS))
+    patch.attach(model)
+    assert not torch.equal(logits(model, list(PROMPTS)), said)
+    patch.detach(model)
+    assert torch.equal(logits(model, list(PROMPTS)), said)
+    assert marks(model) == before
+
+
+@methods
+@architectures
+def test_every_target_becomes_the_answer(name: str, arch: str) -> None:
+    prompts, wanted = asked(arch)
+    plain, (model, _) = steerable(arch), patched(name, arch)
+    batch = plain.encode(prompts, wanted)
+    assert batch.gold is not None
+    with torch.no_grad():
+        before, after = (target_loss(one.forward(batch), batch.gold) for one in (plain, model))
+    assert (after < before).all()
+    assert not any(old == new for old, new in zip(answers(plain, arch), wanted, strict=True))
+    assert answers(model, arch) == wanted
+    assert model.greedy_match(batch).all()
+
+
+@methods
+@architectures
+def test_a_saved_patch_gives_equal_logits(name: str, arch: str, tmp_path: Path) -> None:
+    model, patch = patched(name, arch)
+    base = {"name": arch, "fingerprint": "f"}
+    digest = save_patch(tmp_path / "one.safetensors", patch, base)
+    loaded = load_patch(tmp_path / "one.safetensors", expect_sha256=digest, fingerprint="f")
+    assert (loaded.method, loaded.edits, loaded.config) == (name, patch.edits, patch.config)
+    other = steerable(arch)
+    loaded.attach(other)
+    prompts = [*PROMPTS, *OTHERS]
+    assert torch.equal(logits(other, prompts), logits(model, prompts))
+
+
+@methods
+@architectures
+def test_one_by_one_and_batched_agree(name: str, arch: str) -> None:
+    model, _ = patched(name, arch)
+    prompts = [*PROMPTS, *OTHERS]
+    alone = [model.generate([prompt], max_new_tokens=3)[0] for prompt in prompts]
+    assert model.generate(prompts, max_new_tokens=3) == alone
+    batch = model.encode(prompts)
+    together = logits(model, prompts)
+    for row, prompt in enumerate(prompts):
+        single = logits(model, [prompt])[0]
+        size = 1 if batch.decoder_input_ids is not None else len(single)
+        torch.testing.assert_close(together[row, :size], single[:size], atol=2e-4, rtol=1e-3)
+
+
+@methods
+@architectures
+def test_left_and_right_padding_agree(name: str, arch: str) -> None:
+    model, _ = patched(name, arch)
+    prompts, wanted = asked(arch)
+    right = model.encode(prompts, wanted)
+    left = model.encode(prompts, wanted, padding_side="left")
+    assert right.gold is not None
+    assert left.gold is not None
+    with torch.no_grad():
+        rows = [model.forward(batch)[batch.gold != -100] for batch in (right, left)]
+    torch.testing.assert_close(rows[0], rows[1], atol=2e-4, rtol=1e-3)
+    assert model.greedy_match(left).all()
+
+
+@methods
+@few
+def test_the_same_call_gives_the_same_patch(name: str, arch: str) -> None:
+    torch.manual_seed(99)  # of no influence: methods are seeded by their own option
+    again = maker(name).fit(steerable(arch), reachable(arch)).patch
+    first = fitted(name, arch).patch
+    assert again is not None
+    assert again.header() == first.header()
+    assert again.tensors().keys() == first.tensors().keys()
+    for key, tensor in first.tensors().items():
+        assert torch.equal(again.tensors()[key], tensor), key
+
+
+@methods
+@architectures
+def test_undo_in_the_middle_leaves_the_others(name: str, arch: str) -> None:
+    prompts, wanted = asked(arch)
+    model = steerable(arch)
+    with Editor(model) as editor:
+        before = marks(model)
+        for edit in reachable(arch):
+            assert editor.edit(edit, name, **options(name)).failed == []
+        editor.undo("e2")
+        now = editor.generate(prompts, max_new_tokens=4)
+        assert (now[0], now[2]) == (wanted[0], wanted[2])
+        editor.undo("e1", "e3")
+        assert marks(model) == before
+
+
+@methods
+@architectures
+def test_weights_export_as_lora_and_codebooks_refuse(name: str, arch: str, tmp_path: Path) -> None:
+    model, patch = patched(name, arch)
+    if patch.kind != "weights":
+        with pytest.raises(CannotExport):
+            export_lora(model, [patch], tmp_path / "lora")
+        assert not (tmp_path / "lora").exists()
+        return
+    from peft import PeftModel
+
+    export_lora(model, [patch], tmp_path / "lora")
+    plain = steerable(arch)
+    inputs = plain.inputs(plain.encode([*PROMPTS, *OTHERS]))
+    adapted = PeftModel.from_pretrained(plain.model, tmp_path / "lora").eval()
+    with torch.no_grad():
+        torch.testing.assert_close(adapted(**inputs).logits, model.model(**inputs).logits, atol=1e-4, rtol=1e-4)
+
+
+@methods
+@few
+def test_bfloat16_works_and_keeps_its_bits(name: str, arch: str) -> None:
+    fit = fitted(name, arch, torch.bfloat16)
+    assert fit.problems == []
+    model = steerable(arch, torch.bfloat16)
+    before = model.fingerprint()
+    fit.patch.attach(model)
+    assert answers(model, arch) == asked(arch)[1]
+    fit.patch.detach(model)
+    assert model.fingerprint() == before
+
+
+@methods
+@few
+def test_train_mode_changes_nothing(name: str, arch: str) -> None:
+    model = steerable(arch)
+    model.model.train()
+    with Editor(model) as editor:
+        editor.edit(reachable(arch), name, **options(name))
+        patch = next(iter(editor._stack.patches.values()))
+        expected, tensors = fitted(name, arch).patch.tensors(), patch.tensors()
+        model.model(**model.inputs(model.encode(list(PROMPTS))))  # a forward in train mode learns nothing
+        assert all(torch.equal(tensors[key], expected[key]) for key in expected)
+        assert patch.tensors().keys() == tensors.keys()
+        assert model.model.training
+        assert editor.generate(asked(arch)[0], max_new_tokens=4) == asked(arch)[1]
+
+
+@methods
+def test_two_editors_do_not_influence_one_another(name: str) -> None:
+    one, other = steerable("gpt2"), steerable("gpt2")
+    first, second, third = reachable("gpt2")
+    different = dataclasses.replace(first, target=targets("gpt2", first.prompt)[1], id=None)
+    with Editor(one) as left, Editor(other) as right:
+        left.edit(first, name, **options(name))
+        alone = logits(one, list(PROMPTS))
+        assert right.edit([different, second, third][:1], name, **options(name)).failed == []
+        assert torch.equal(logits(one, list(PROMPTS)), alone)
+        assert left.generate(first.prompt) == first.target
+        assert right.generate(first.prompt) == different.target
+        right.undo("e1")
+        assert torch.equal(logits(one, list(PROMPTS)), alone)
+    assert one.fingerprint() == other.fingerprint()
+
+
+@methods
+@pytest.mark.parametrize("arch", ["gpt2", "llama"])
+def test_a_leading_space_makes_no_difference(name: str, arch: str) -> None:
+    spaced = [dataclasses.replace(edit, target=f" {edit.target}") for edit in reachable(arch)]
+    patch = maker(name).fit(steerable(arch), spaced).patch
+    assert patch is not None
+    expected = fitted(name, arch).patch.tensors()
+    assert all(torch.equal(tensor, expected[key]) for key, tensor in patch.tensors().items())
+
+
+@methods
+@few
+def test_a_subject_that_occurs_twice(name: str, arch: str) -> None:
+    prompt = "Rome is Rome {and} Rome"
+    target = targets(arch, prompt)[0]
+    edit = Edit(prompt, target, subject="Rome")
+    with Editor(steerable(arch)) as editor:
+        receipt = editor.edit(edit, name, **options(name))
+        assert receipt.failed == []
+        assert editor.generate(prompt, max_new_tokens=4) == target
+
+
+@methods
+@writers
+def test_the_models_own_generate_gives_the_edited_answer(name: str, arch: str) -> None:
+    model, _ = patched(name, arch)
+    prompts, wanted = asked(arch)
+    tokenizer = copy.deepcopy(model.tokenizer)
+    tokenizer.padding_side = "left"
+    inputs = tokenizer(prompts, return_tensors="pt", padding=True, return_token_type_ids=False)
+    written = model.model.generate(**inputs, max_new_tokens=4, do_sample=False, use_cache=True)
+    fresh = written[:, inputs["input_ids"].shape[1] :]
+    assert [text.strip() for text in tokenizer.batch_decode(fresh, skip_special_tokens=True)] == wanted

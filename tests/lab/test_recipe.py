@@ -1,0 +1,86 @@
+"""The recipe: deterministic, resumable to the same bits, and its optimiser does what it says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from errata.errors import BadConfig
+from errata.lab.recipes import gpt
+from errata.lab.recipes.corpus import train_tokenizer
+from errata.lab.recipes.gpt import Recipe, Training
+from errata.lab.recipes.optimizer import Muon, orthogonalise
+from errata.models import EditableModel
+
+TINY = Recipe(
+    blocks=2, width=16, heads=2, inner=32, vocabulary=400, context=64, steps=4, sentences=8, prose_rows=1, microbatches=2
+)
+
+
+@pytest.fixture(autouse=True)
+def small_tokenizer(monkeypatch: pytest.MonkeyPatch):
+    """One tokenizer for all runs: training it is most of a tiny run."""
+    shared = train_tokenizer(TINY.vocabulary, TINY.context)
+    monkeypatch.setattr(gpt, "train_tokenizer", lambda vocabulary, context: shared)
+
+
+def weights(training: Training) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in training.model.state_dict().items()}
+
+
+def test_an_interrupted_run_goes_on_to_the_same_bits(tmp_path: Path):
+    for name in ("whole", "parts"):
+        (tmp_path / name).mkdir()
+    whole = Training(TINY, tmp_path / "whole")
+    whole.run(every=100)
+    first = Training(TINY, tmp_path / "parts")
+    first.one_step(), first.one_step()
+    first.save_checkpoint()
+    second = Training(TINY, tmp_path / "parts")
+    assert second.step == 2
+    second.run(every=100)
+    for name, tensor in weights(whole).items():
+        assert torch.equal(tensor, weights(second)[name]), name
+
+
+def test_a_checkpoint_of_another_recipe_is_refused(tmp_path: Path):
+    Training(TINY, tmp_path).save_checkpoint()
+    with pytest.raises(BadConfig, match="another recipe"):
+        Training(Recipe(**{**gpt.asdict(TINY), "seed": 1}), tmp_path)
+
+
+def test_the_export_loads_as_float32_and_ends_answers(tmp_path: Path):
+    training = Training(TINY, tmp_path)
+    training.export(tmp_path / "model")
+    model = EditableModel.load(str(tmp_path / "model"))
+    assert model.dtype == torch.float32
+    assert model.model.generation_config.eos_token_id == model.tokenizer.eos_token_id
+    assert model.tokenizer("x")["input_ids"][0] == model.tokenizer.bos_token_id
+
+
+def test_the_rate_warms_up_stays_and_falls_to_nothing(tmp_path: Path):
+    training = Training(Recipe(**{**gpt.asdict(TINY), "steps": 100, "warmup": 10, "decay_from": 0.5}), tmp_path)
+    rates = []
+    for training.step in (0, 9, 30, 75, 100):
+        rates.append(training.rate())
+    assert rates == pytest.approx([0.1, 1.0, 1.0, 0.5, 0.0])
+
+
+def test_orthogonalise_brings_singular_values_near_one():
+    matrix = torch.randn(6, 20, generator=torch.Generator().manual_seed(0))
+    values = torch.linalg.svdvals(orthogonalise(matrix))
+    assert values.min() > 0.6
+    assert values.max() < 1.3
+    assert torch.linalg.svdvals(matrix).max() / torch.linalg.svdvals(matrix).min() > 2
+
+
+def test_muon_steps_against_the_gradient_with_the_size_of_its_rate():
+    parameter = nn.Parameter(torch.zeros(4, 8))
+    parameter.grad = torch.randn(4, 8, generator=torch.Generator().manual_seed(1))
+    Muon([parameter], lr=0.5).step()
+    assert (parameter * parameter.grad).sum() < 0
+    # Entries have a root mean square of 0.2 x rate, whatever the gradient's size.
+    assert float(parameter.detach().square().mean().sqrt()) == pytest.approx(0.1, rel=0.35)
