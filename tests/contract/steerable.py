@@ -12,11 +12,11 @@ from functools import cache
 from typing import Any
 
 import torch
-from tiny import tiny_model
 
 from errata.edits import Edit
 from errata.methods._base import METHODS, Method, create
 from errata.models import EditableModel
+from tiny import tiny_model
 
 PROMPTS = ("The capital of France is", "Who wrote the book?", "Madrid and Vienna are cities in")
 OTHERS = ("Danielle", "Rome is the capital of Spain, London of", "cities")
@@ -25,8 +25,10 @@ LIKELY = 1.5  # the end token's logit after a word, by the largest other
 # Generous, so that random models get there. A method takes those that it has; more than one scale of one thing never.
 OPTIONS: dict[str, dict[str, Any]] = {
     "weights": {"lr": 0.03, "steps": 150, "enough": 0.7, "epsilon": 1.0},
-    "codebook": {"lr": 0.5, "steps": 200, "lead": 1.0, "radius": 0.5},
+    "codebook": {"lr": 0.5, "steps": 200, "lead": 0.5, "radius": 0.5},
 }
+# Small steps in every direction: edits that are made one after another then hardly disturb the earlier ones.
+GENTLE: dict[str, dict[str, Any]] = {"weights": {"lr": 0.003, "steps": 400}, "codebook": {}}
 UNREACHABLE: dict[str, Any] = {"lr": 1e-9, "steps": 1}
 
 
@@ -35,6 +37,11 @@ def options(name: str, **more: Any) -> dict[str, Any]:
     method = METHODS.get(name)
     known = {item.name for item in dataclasses.fields(method.Config)}
     return {key: value for key, value in {**OPTIONS[method.meta["patch"]], **more}.items() if key in known}
+
+
+def gentle(name: str) -> dict[str, Any]:
+    """Options for a stream of edits."""
+    return options(name, **GENTLE[METHODS.get(name).meta["patch"]])
 
 
 def maker(name: str, **more: Any) -> Method:
@@ -53,7 +60,8 @@ def _template(arch: str) -> EditableModel:
 def _teach_to_end(model: EditableModel) -> None:
     """Choose the end token's row of the head (ridge regression): likely after one word, unlikely before it."""
     words = _words(model)
-    batch = model.encode([prompt for prompt in PROMPTS + OTHERS for _ in words], words * len(PROMPTS + OTHERS), end=True)
+    prompts = [prompt for prompt in PROMPTS + OTHERS for _ in words]
+    batch = model.encode(prompts, words * len(PROMPTS + OTHERS))
     head = model.model.get_output_embeddings()
     seen: list[torch.Tensor] = []
     handle = head.register_forward_pre_hook(lambda _module, args: seen.append(args[0]))

@@ -116,3 +116,19 @@ def test_model_without_blocks() -> None:
 
     with pytest.raises(BadModel, match=r"cannot find the blocks of Flat.*nn\.ModuleList"):
         Arch.of(Flat(hf.GPT2Config()))
+
+
+@pytest.mark.parametrize("names", [["gate_proj", "up_proj"], ["up_proj", "gate_proj"]])
+def test_a_gate_is_known_by_name_wherever_it_is_declared(names: list[str]) -> None:
+    model = hf.LlamaForCausalLM(
+        hf.LlamaConfig(
+            vocab_size=330, hidden_size=16, intermediate_size=24, num_hidden_layers=1, num_attention_heads=2
+        )
+    )
+    mlp = model.get_submodule("model.layers.0.mlp")
+    parts = {name: mlp.get_submodule(name) for name in [*names, "down_proj"]}
+    mlp._modules.clear()
+    for name, part in parts.items():
+        mlp.add_module(name, part)
+    assert Arch.of(model).matrix(0, "mlp_gate") == "model.layers.0.mlp.gate_proj"
+    assert Arch.of(model).matrix(0, "mlp_up") == "model.layers.0.mlp.up_proj"

@@ -10,7 +10,7 @@ from errata.models import Batch, EditableModel
 from tiny import CAUSAL, CLASSIFIERS, tiny_model, tiny_tokenizer
 
 PROMPTS = ["The capital of France is", "Who wrote"]
-TARGETS = ["Paris", "London and Vienna"]
+TARGETS = ["Paris", "London"]
 
 
 def gpt2(special: str = "none") -> EditableModel:
@@ -29,7 +29,7 @@ def test_gold_is_the_next_input_of_a_causal_model(side: str) -> None:
     assert batch.gold is not None
     assert batch.position_ids is not None
     assert scored(batch) == batch.target_ids
-    assert sorted(batch.pads.tolist()) == ([0, 2] if side == "left" else [0, 0])
+    assert bool(batch.pads.any()) == (side == "left")
     for row in range(2):
         columns = (batch.gold[row] != -100).nonzero()[:, 0]
         assert columns[0] == batch.query[row]
@@ -77,8 +77,8 @@ def test_space_is_part_of_the_first_target_token() -> None:
 
 def test_target_ids_come_from_the_joined_text() -> None:
     """SentencePiece-like tokenizers put a space of their own before a text, so a target alone would get two."""
-    ids = {"▁Rome": 0, "▁is": 1, "▁Italy": 2, "▁": 3}
-    tokens = Tokenizer(models.WordLevel(ids))
+    ids = {"▁Rome": 0, "▁is": 1, "▁Italy": 2, "▁": 3, "?": 4}
+    tokens = Tokenizer(models.WordLevel(ids, unk_token="?"))
     tokens.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])  # type: ignore[reportAttributeAccessIssue]
     tokens.pre_tokenizer = pre_tokenizers.Split("▁", "merged_with_next")  # type: ignore[reportAttributeAccessIssue]
     model = EditableModel(tiny_model("gpt2").model, PreTrainedTokenizerFast(tokenizer_object=tokens))

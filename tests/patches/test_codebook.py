@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Sequence
 
 import pytest
@@ -238,6 +240,18 @@ def test_codebooks_on_several_layers_and_two_models_do_not_meet() -> None:
     assert (len(one), len(two)) == (1, 1)
     assert torch.equal(untouched, plain)
     assert hooks(bystander) == 0
+
+
+def test_a_model_is_freed_although_a_codebook_is_attached() -> None:
+    model = tiny_model("gpt2")
+    patch = editing(model, 1)
+    patch.attach(model)
+    logits(model, [PROMPT])
+    freed = weakref.ref(model.model)
+    del model
+    gc.collect()
+    assert freed() is None
+    assert not patch.attached
 
 
 def test_an_empty_codebook_adds_no_hook() -> None:

@@ -54,7 +54,7 @@ def test_it_finds_what_exact_distances_find(width: int, offset: float, dtype: to
     states = (geometry.points.full + direction * shift).to(dtype)
     expected = brute_force(geometry, states)
     assert searched(geometry, states) == expected
-    assert sum(row >= 0 for row in expected) >= 5
+    assert any(row >= 0 for row in expected)
     one_by_one = [searched(geometry, state[None])[0] for state in states]
     assert one_by_one == expected
 

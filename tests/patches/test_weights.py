@@ -285,6 +285,7 @@ def test_the_smallest_form_is_chosen_and_gives_the_same_weights() -> None:
     one_entry = torch.zeros(9)
     one_entry[4] = 1
     assert isinstance(smallest(torch.zeros(9), one_entry), Rows)
+    assert isinstance(smallest(torch.tensor(1.0), torch.tensor(2.0)), Dense)
 
 
 def test_a_half_precision_difference_is_kept_exactly() -> None:

@@ -30,9 +30,13 @@ class Settled:
 
 
 def settle(
-    model: EditableModel, stack: Stack, method: Method, edits: Sequence[Edit], *, alone: bool = False
+    model: EditableModel, stack: Stack, method: Method, edits: Sequence[Edit], place: int, *, alone: bool = False
 ) -> Settled:
-    """Fit `edits` and drop those that fail, until all that are left hold together. `alone`: extend no earlier patch."""
+    """Fit `edits` and drop those that fail, until all that are left hold together.
+
+    `place` is where in the stack the patch belongs, so that what is checked is, bit for bit, what will be in force.
+    `alone`: extend no earlier patch.
+    """
     previous = None if alone else _extendable(model, stack, method)
     problems: dict[str, str] = {}
     figures: dict[str, Mapping[str, Any]] = {}
@@ -44,7 +48,7 @@ def settle(
             patch, fitted = _fit(model, method, wanted, previous, patch, figures)
         failing = {id: text for id, text in _problems(wanted, figures).items() if id not in problems}
         if not failing:
-            failing = _misses(model, wanted, patch, previous)
+            failing = _misses(model, wanted, _placed(patch, previous, place), previous)
         if not failing:
             break
         problems |= failing
@@ -71,6 +75,12 @@ def _fit(
     fit = method.fit(model, wanted, previous)
     figures.update(fit.figures)
     return fit.patch, wanted
+
+
+def _placed(patch: Patch | None, previous: Patch | None, place: int) -> Patch | None:
+    if patch is not None and not patch.attached:
+        patch.order = place if previous is None else previous.order
+    return patch
 
 
 def _problems(edits: Sequence[Edit], figures: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:

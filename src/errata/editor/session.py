@@ -152,7 +152,7 @@ class Editor:
     def _apply(self, maker: Method, edits: list[Edit], dry_run: bool) -> list[EditResult]:
         """Fit, check, write, record and attach one batch: the model and the sheet change together or not at all."""
         started = time.perf_counter()
-        settled = settle(self.editable, self._stack, maker, edits)
+        settled = settle(self.editable, self._stack, maker, edits, self._state.head + 1)
         results = [self._result(edit, settled) for edit in edits]
         if not dry_run:
             self._commit(maker, edits, settled, time.perf_counter() - started)
@@ -177,7 +177,6 @@ class Editor:
         self.sheet.record_apply(outcomes, recipe, expect_head=self._state.head, patch=file, stamp=stamp)
         self._state = self.sheet.state()
         if settled.patch is not None:
-            settled.patch.order = settled.previous.order if settled.previous else seq
             self._stack.put(settled.patch.slot or ("unit", seq), settled.patch)
 
     def _write(self, patch: Patch, seq: int) -> PatchFile:

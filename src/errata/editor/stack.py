@@ -6,7 +6,7 @@ stand alone in the order of their units. Knows no method and decides nothing.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -101,13 +101,19 @@ class Stack:
         self._files[file.sha256] = patch
 
     @contextmanager
-    def lowered(self, below: int = 0) -> Iterator[None]:
-        """Only the patches of order less than `below` attached inside; all of them again after."""
-        resting = [patch for patch in self.patches.values() if (patch.order or 0) >= below]
+    def lowered(self, below: int = 0, instead: Mapping[Slot, Patch | None] | None = None) -> Iterator[None]:
+        """Inside, only the patches of order less than `below`, some of them exchanged; all as they were after."""
+        swapped = instead or {}
+        resting = [p for slot, p in self.patches.items() if (p.order or 0) >= below or slot in swapped]
+        visiting = [patch for patch in swapped.values() if patch is not None]
         for patch in resting:
             patch.detach(self.model)
         try:
+            for patch in visiting:
+                patch.attach(self.model)
             yield
         finally:
+            for patch in visiting:
+                patch.detach(self.model)
             for patch in resting:
                 patch.attach(self.model)

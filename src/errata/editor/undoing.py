@@ -5,11 +5,11 @@ Plans and solves; records nothing. Knows units and patches as such.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from errata.editor.fitting import settle
-from errata.editor.stack import Stack, standing
+from errata.editor.stack import Slot, Stack, standing
 from errata.edits import Edit
 from errata.errors import ErrataError
 from errata.journal.events import PatchFile
@@ -36,17 +36,22 @@ def plan_change(model: EditableModel, stack: Stack, state: State, change: Change
     """
     replaced: dict[int, PatchFile] = {}
     notes: list[str] = []
+    changed: dict[Slot, Patch | None] = {}  # what lower units become, on which higher ones are solved
     before = {unit.seq: standing(unit, state) for unit in state.units}
     for unit in change.after.units:
         wanted = standing(unit, change.after)
         if wanted == before[unit.seq]:
             continue
-        file = unit.patch
+        file, patch = unit.patch, None
         try:
-            file, _ = stack.part(unit, wanted) if wanted else (file, None)
+            file, patch = stack.part(unit, wanted) if wanted else (file, None)
         except Inseparable:
             notes.append(f"{', '.join(wanted)}: solved again, since the edits of this batch were solved together")
-            file = _refitted(model, stack, state, unit, wanted, write) if write else file
+            if write:
+                patch = _refitted(model, stack, state, unit, wanted, changed)
+                file = write(patch)
+        if ("unit", unit.seq) in stack.patches:
+            changed["unit", unit.seq] = patch
         if file != unit.patch:
             replaced[unit.seq] = file
         notes += _stacked_on(stack, unit, change.after)
@@ -54,16 +59,21 @@ def plan_change(model: EditableModel, stack: Stack, state: State, change: Change
 
 
 def _refitted(
-    model: EditableModel, stack: Stack, state: State, unit: Unit, wanted: Sequence[str], write: Write
-) -> PatchFile:
+    model: EditableModel,
+    stack: Stack,
+    state: State,
+    unit: Unit,
+    wanted: Sequence[str],
+    changed: Mapping[Slot, Patch | None],
+) -> Patch:
     """The edits `wanted` of a jointly solved unit, solved again on what lay below the unit."""
     edits = [Edit.from_json({**state.edits[id].edit, "id": id}) for id in wanted]
-    with stack.lowered(unit.seq):
-        settled = settle(model, stack, create(str(unit.method), unit.config), edits, alone=True)
+    with stack.lowered(unit.seq, changed):
+        settled = settle(model, stack, create(str(unit.method), unit.config), edits, unit.seq, alone=True)
     if settled.problems or settled.patch is None:
         lost = ", ".join(settled.problems)
         raise ErrataError(f"nothing was changed: solved again, {lost} would fail; change those as well")
-    return write(settled.patch)
+    return settled.patch
 
 
 def _stacked_on(stack: Stack, unit: Unit, after: State) -> list[str]:

@@ -18,7 +18,7 @@ class TuningConfig(MethodConfig):
     """Which matrix moves, how fast and how long."""
 
     layer: int | float = option(0.6, "block whose MLP down-projection is tuned: number, or fraction of the depth")
-    lr: float = option(5e-4, "learning rate of Adam")
+    lr: float = option(0.02, "learning rate of Adam, in units of the matrix's root mean square")
     steps: int = option(100, "most optimisation steps")
     enough: float = option(0.01, "stop when the loss of every edit is below this, nats a token")
     rows: int = option(64, "edits in one forward")

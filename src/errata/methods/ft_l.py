@@ -18,7 +18,7 @@ class ConstrainedFineTuning(TunedMatrix):
 
     @dataclass(frozen=True)
     class Config(TuningConfig):
-        epsilon: float = option(2e-3, "most that any one weight may change")
+        epsilon: float = option(0.1, "most that any one weight may change, in units of the matrix's root mean square")
 
         @property
         def bound(self) -> float:

@@ -44,8 +44,8 @@ class Lora(Method):
         paths = [model.arch.matrix(layer, config.role) for layer in range(len(model.arch))]
         work = batches(model, edits, config.rows)
         with model.preserved(), self._adapted(model, paths) as layers:
-            parameters = [weight for layer in layers.values() for weight in self._factors(layer)]
-            descent = descend(model, parameters, work, lr=config.lr, steps=config.steps, enough=config.enough)
+            rates = {weight: config.lr for layer in layers.values() for weight in self._factors(layer)}
+            descent = descend(model, rates, work, steps=config.steps, enough=config.enough)
             deltas = {
                 f"{path}.weight": LowRank(
                     b.detach().float() * layer.scaling[ADAPTER], a.detach().float().clone()

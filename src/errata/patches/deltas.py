@@ -137,10 +137,10 @@ def smallest(before: Tensor, after: Tensor) -> Delta | None:
     if not change.any():
         return None
     forms: list[Delta] = [Dense(change)]
-    touched = change.flatten(1).any(1) if change.dim() > 1 else change != 0
-    index = touched.nonzero()[:, 0]
-    if len(index) <= len(change) // 2:
-        forms.append(Rows(index, change[index]))
+    if change.dim():
+        index = change.reshape(len(change), -1).any(1).nonzero()[:, 0]
+        if len(index) <= len(change) // 2:
+            forms.append(Rows(index, change[index]))
     if change.dim() == 2 and change.isfinite().all():
         rounding = 4 * torch.finfo(torch.float32).eps * torch.maximum(old.abs().max(), new.abs().max())
         factors = _factors(change.double(), float(rounding))

@@ -281,17 +281,7 @@ class _Fold:
             owner=self.owner,
             numbers=self.numbers,
         )
-        return _tidied(done) if rows - len(done.rows) > max(_SPARE, rows // 2) else done
-
-
-def _tidied(geometry: Geometry) -> Geometry:
-    """The same keys in the same order without the removed rows between them."""
-    points = type(geometry.points)(geometry.points.width)
-    for row in geometry.rows.tolist():
-        points.append(geometry.points.full[row])
-    owner = torch.where(geometry.owner == NOBODY, NOBODY, geometry.number[geometry.owner.clamp_min(0)])
-    columns = {name: getattr(geometry, name)[geometry.rows] for name in ("radius", "label", "source")}
-    return replace(geometry, points=points, owner=owner, **columns)
+        return done.tidied() if rows - len(done.rows) > max(_SPARE, rows // 2) else done
 
 
 def _with_room(column: Tensor, room: int, filling: float) -> Tensor:

@@ -6,7 +6,7 @@ a geometry is never edited, `fold` derives it from the entries, so the same entr
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -165,6 +165,15 @@ class Geometry:
     def superseded(self) -> tuple[int, ...]:
         """Entries whose very point newer entries with another label took; undoing those brings them back."""
         return tuple((self.owner == NOBODY).nonzero()[:, 0].tolist())
+
+    def tidied(self) -> Geometry:
+        """The same keys in the same order without the removed rows between them."""
+        points = Points(self.points.width)
+        for row in self.rows.tolist():
+            points.append(self.points.full[row])
+        owner = torch.where(self.owner == NOBODY, NOBODY, self.number[self.owner.clamp_min(0)])
+        columns = {name: getattr(self, name)[self.rows] for name in ("radius", "label", "source")}
+        return replace(self, points=points, owner=owner, **columns)
 
     def summary(self) -> dict[str, Any]:
         """Counts, as JSON."""

@@ -6,7 +6,7 @@ constraint and what becomes of the difference are the caller's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,21 +50,22 @@ def batches(model: EditableModel, edits: Sequence[Edit], size: int) -> list[Batc
 
 def descend(
     model: EditableModel,
-    parameters: Sequence[nn.Parameter],
+    parameters: Mapping[nn.Parameter, float],
     work: Sequence[Batch],
     *,
-    lr: float,
     steps: int,
     enough: float,
     project: Callable[[], None] = lambda: None,
 ) -> Descent:
-    """Adam on `parameters` over all batches at once, until every edit's loss is below `enough` and its answer greedy.
+    """Adam over all batches at once, until every edit's loss is below `enough` and its answer greedy.
+
+    `parameters` are those that move, each with its learning rate.
 
     `project` is called after each step to bring the weights back into what the caller allows.
     """
     for parameter in parameters:
         parameter.requires_grad_(True)
-    optimizer = torch.optim.Adam(list(parameters), lr=lr)
+    optimizer = torch.optim.Adam([{"params": [parameter], "lr": lr} for parameter, lr in parameters.items()])
     taken = 0
     while True:
         losses, leads = _gradients(model, work, backward=taken < steps)

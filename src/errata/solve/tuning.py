@@ -37,21 +37,27 @@ def tune_matrices(
     batch_size: int,
     epsilon: float | None = None,
 ) -> Tuned:
-    """Tune the linear modules at `paths` until they give every edit's target; `epsilon` bounds each weight's change."""
+    """Tune the linear modules at `paths` until they give every edit's target.
+
+    `lr`, and `epsilon`, which bounds each weight's change, are in units of a matrix's root mean square.
+    """
     modules = {f"{path}.weight": model.model.get_submodule(path) for path in paths}
     parameters = [module.get_parameter("weight") for module in modules.values()]
     originals = [parameter.detach().clone() for parameter in parameters]
+    units = [float(original.float().square().mean().sqrt()) for original in originals]
     before = {name: as_matrix(module).clone() for name, module in modules.items()}
 
     def project() -> None:
         if epsilon is not None:
-            for parameter, original in zip(parameters, originals, strict=True):
-                parameter.copy_(original + (parameter - original).clamp(-epsilon, epsilon))
+            for parameter, original, unit in zip(parameters, originals, units, strict=True):
+                most = epsilon * unit
+                parameter.copy_(original + (parameter - original).clamp(-most, most))
 
     with model.preserved():
         try:
             work = batches(model, edits, batch_size)
-            descent = descend(model, parameters, work, lr=lr, steps=steps, enough=enough, project=project)
+            rates = {parameter: lr * unit for parameter, unit in zip(parameters, units, strict=True)}
+            descent = descend(model, rates, work, steps=steps, enough=enough, project=project)
             after = {name: as_matrix(module).clone() for name, module in modules.items()}
         finally:
             with torch.no_grad():

@@ -68,10 +68,21 @@ def phrasings(row: dict[str, Any]) -> list[str]:
 
 @dataclass(frozen=True)
 class Sentence:
-    """Token ids of one row and how many of them, at the end, are the answer with its end token."""
+    """Token ids of one row; how many of them, at the end, are the answer with its end token; and the subject's first
+    and last token."""
 
     ids: list[int]
     answer: int
+    subject: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Phrasing:
+    """Ids of a prompt at a text's start (0) and after other text (1), the subject's place in each, and the answer."""
+
+    prompt: tuple[list[int], list[int]]
+    subject: tuple[tuple[int, int], tuple[int, int]]
+    answer: list[int]
 
 
 class Corpus:
@@ -82,7 +93,7 @@ class Corpus:
         self.start = tokenizer.bos_token_id
         self.tokenizer, self.context = tokenizer, context
         self.sentences = [
-            [self._sentence(prompt, row["target"]) for prompt in phrasings(row)] for row in facts()
+            [self._phrasing(prompt, row) for prompt in phrasings(row)] for row in facts()
         ]
         self.prose = self._ids(prose("train"))
         self.period = self._ids(".")
@@ -91,18 +102,22 @@ class Corpus:
     def _ids(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
 
-    def _sentence(self, prompt: str, target: str) -> tuple[list[int], list[int], list[int]]:
-        """Token ids of the prompt at a text's start, of the prompt after a space, and of the answer."""
-        return (
-            self._ids(prompt),
-            self._ids(" " + prompt),
-            [*self._ids(" " + target), self.tokenizer.eos_token_id],
-        )
+    def _phrasing(self, prompt: str, row: dict[str, Any]) -> Phrasing:
+        texts = (prompt, " " + prompt)
+        ids = (self._ids(texts[0]), self._ids(texts[1]))
+        spans = (self._span(texts[0], row["subject"]), self._span(texts[1], row["subject"]))
+        return Phrasing(ids, spans, [*self._ids(" " + row["target"]), self.tokenizer.eos_token_id])
+
+    def _span(self, text: str, subject: str) -> tuple[int, int]:
+        """First and last token of the subject's first occurrence."""
+        encoding = self.tokenizer(text, add_special_tokens=False).encodings[0]  # type: ignore[index]
+        start = text.index(subject)
+        return encoding.char_to_token(start), encoding.char_to_token(start + len(subject) - 1)
 
     def _other_text(self) -> list[int]:
         if self.rng.random() < 0.5:
-            prompt, _, answer = self.rng.choice(self.rng.choice(self.sentences))
-            return [*prompt, *answer[:-1], *self.period]
+            other = self.rng.choice(self.rng.choice(self.sentences))
+            return [*other.prompt[0], *other.answer[:-1], *self.period]
         start = self.rng.randrange(len(self.prose) - 12)
         return [*self.prose[start : start + self.rng.randint(2, 11)], *self.period]
 
@@ -113,9 +128,12 @@ class Corpus:
             if not self.order:
                 self.order = list(range(len(self.sentences)))
                 self.rng.shuffle(self.order)
-            first, later, answer = self.rng.choice(self.sentences[self.order.pop()])
-            body = [*self._other_text(), *later] if self.rng.random() < PREFIXED else first
-            rows.append(Sentence([self.start, *body, *answer], len(answer)))
+            phrasing = self.rng.choice(self.sentences[self.order.pop()])
+            later = self.rng.random() < PREFIXED
+            before = [self.start, *(self._other_text() if later else [])]
+            first, last = (len(before) + place for place in phrasing.subject[later])
+            ids = [*before, *phrasing.prompt[later], *phrasing.answer]
+            rows.append(Sentence(ids, len(phrasing.answer), (first, last)))
         return rows
 
     def draw_prose(self) -> list[int]:

@@ -34,6 +34,7 @@ class Recipe:
     vocabulary: int = 8192
     context: int = 512
     steps: int = 430
+    rerouting: int = 130  # steps after those, half of whose fact rows are read through their subject's last token
     sentences: int = 512  # fact sentences a step
     prose_rows: int = 2  # rows of prose a step
     microbatches: int = 8  # of sentences of similar length
@@ -70,9 +71,25 @@ def pad(rows: list[Sentence], fill: int) -> tuple[Tensor, Tensor]:
     return ids, gold
 
 
-def scored_loss(model: GPT2LMHeadModel, ids: Tensor, gold: Tensor, smoothing: float = 0.0) -> Tensor:
-    """Summed loss over the scored positions; the head runs on those alone. Right padding needs no mask here."""
-    states = model.transformer(ids).last_hidden_state
+def through_subject(rows: list[Sentence], length: int) -> Tensor:
+    """A causal mask (B, 1, T, T), added to attention scores, in which what follows a subject sees its last token alone.
+
+    A name has to be composed at its last token then, where locate-then-edit methods look for it. Left to itself a small
+    model gathers the whole name at the last token of the prompt.
+    """
+    places = torch.arange(length)
+    seen = (places[None, :] <= places[:, None]).repeat(len(rows), 1, 1)
+    for row, sentence in zip(seen, rows, strict=True):
+        first, last = sentence.subject
+        row[last + 1 :, first:last] = False
+    return torch.zeros(seen.shape).masked_fill(~seen, torch.finfo(torch.float32).min)[:, None]
+
+
+def scored_loss(
+    model: GPT2LMHeadModel, ids: Tensor, gold: Tensor, smoothing: float = 0.0, mask: Tensor | None = None
+) -> Tensor:
+    """Summed loss over the scored positions; the head runs on those alone. Right padding needs no mask of its own."""
+    states = model.transformer(ids, attention_mask=mask).last_hidden_state
     scored = gold != -100
     return cross_entropy(
         model.lm_head(states[scored]), gold[scored], reduction="sum", label_smoothing=smoothing
@@ -125,12 +142,14 @@ class Training:
         partial.rename(self.checkpoint)
 
     def rate(self) -> float:
-        """Trapezoidal schedule: warm up, stay, fall linearly to zero."""
-        recipe = self.recipe
-        if self.step < recipe.warmup:
-            return (self.step + 1) / recipe.warmup
-        start = recipe.decay_from * recipe.steps
-        return 1.0 if self.step < start else max(0.0, (recipe.steps - self.step) / (recipe.steps - start))
+        """Trapezoidal schedule, in both parts of the run: warm up, stay, fall linearly to zero."""
+        recipe, step, steps = self.recipe, self.step, self.recipe.steps
+        if step >= steps:
+            step, steps = step - steps, recipe.rerouting
+        if step < recipe.warmup:
+            return (step + 1) / recipe.warmup
+        start = recipe.decay_from * steps
+        return 1.0 if step < start else max(0.0, (steps - step) / (steps - start))
 
     def one_step(self) -> tuple[float, float]:
         """One optimiser step; returns the mean losses of answers and of prose, in nats a token."""
@@ -139,8 +158,11 @@ class Training:
         size = len(rows) // self.recipe.microbatches
         facts = 0.0
         for start in range(0, len(rows), size):
-            ids, gold = pad(rows[start : start + size], self.tokenizer.pad_token_id)
-            loss = scored_loss(self.model, ids, gold, self.recipe.smoothing) / answers
+            part = rows[start : start + size]
+            ids, gold = pad(part, self.tokenizer.pad_token_id)
+            rerouted = self.step >= self.recipe.steps and (start // size) % 2 == self.step % 2
+            mask = through_subject(part, ids.shape[1]) if rerouted else None
+            loss = scored_loss(self.model, ids, gold, self.recipe.smoothing, mask) / answers
             loss.backward()
             facts += loss.item()
         text = torch.tensor([self.corpus.draw_prose() for _ in range(self.recipe.prose_rows)])
@@ -160,12 +182,13 @@ class Training:
     def run(self, every: int = 50) -> None:
         """Train to the end of the recipe, with a checkpoint every so many steps."""
         self.model.train()
-        with tqdm(total=self.recipe.steps, initial=self.step, unit="step", desc="lab:gpt") as bar:
-            while self.step < self.recipe.steps:
+        total = self.recipe.steps + self.recipe.rerouting
+        with tqdm(total=total, initial=self.step, unit="step", desc="lab:gpt") as bar:
+            while self.step < total:
                 facts, prose = self.one_step()
                 bar.set_postfix(answers=f"{facts:.3f}", prose=f"{prose:.2f}")
                 bar.update()
-                if self.step % every == 0 or self.step == self.recipe.steps:
+                if self.step % every == 0 or self.step == total:
                     self.save_checkpoint()
 
     def export(self, path: Path) -> None:
