@@ -32,7 +32,7 @@ from errata.patches.codebook import CodebookPatch, Entry
 
 HERE = Path(__file__).parent
 MODEL = "lab:gpt"
-RADII = (1.0, 10.0, 20.0)
+RADII = (1.0, 4.0, 8.0)
 
 
 def share(right: Sequence[bool]) -> dict[str, Any]:

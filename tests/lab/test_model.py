@@ -28,7 +28,7 @@ def test_it_is_listed_with_its_parameters(lab: EditableModel):
 
 
 def test_an_unknown_lab_model_is_named():
-    with pytest.raises(UnknownName, match="lab model 'gtp'.*Did you mean 'gpt'"):
+    with pytest.raises(UnknownName, match=r"lab model 'gtp'.*Did you mean 'gpt'"):
         resolve("gtp")
 
 

@@ -10,14 +10,15 @@ from torch import nn
 
 from errata.errors import BadConfig
 from errata.lab.recipes import gpt
-from errata.lab.recipes.corpus import train_tokenizer
-from errata.lab.recipes.gpt import Recipe, Training
+from errata.lab.recipes.corpus import Sentence, train_tokenizer
+from errata.lab.recipes.gpt import Recipe, Training, through_subject
 from errata.lab.recipes.optimizer import Muon, orthogonalise
 from errata.models import EditableModel
 
 TINY = Recipe(
-    blocks=2, width=16, heads=2, inner=32, vocabulary=400, context=64, steps=4, sentences=8, prose_rows=1, microbatches=2
-)
+    blocks=2, width=16, heads=2, inner=32, vocabulary=400, context=64,
+    steps=4, rerouting=2, sentences=8, prose_rows=1, microbatches=2,
+)  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -61,12 +62,22 @@ def test_the_export_loads_as_float32_and_ends_answers(tmp_path: Path):
     assert model.tokenizer("x")["input_ids"][0] == model.tokenizer.bos_token_id
 
 
-def test_the_rate_warms_up_stays_and_falls_to_nothing(tmp_path: Path):
-    training = Training(Recipe(**{**gpt.asdict(TINY), "steps": 100, "warmup": 10, "decay_from": 0.5}), tmp_path)
+def test_the_rate_warms_up_stays_and_falls_in_both_parts(tmp_path: Path):
+    recipe = Recipe(**{**gpt.asdict(TINY), "steps": 100, "rerouting": 40, "warmup": 10, "decay_from": 0.5})
+    training = Training(recipe, tmp_path)
     rates = []
-    for training.step in (0, 9, 30, 75, 100):
+    for training.step in (0, 9, 30, 75, 99, 100, 115, 130):
         rates.append(training.rate())
-    assert rates == pytest.approx([0.1, 1.0, 1.0, 0.5, 0.0])
+    assert rates == pytest.approx([0.1, 1.0, 1.0, 0.5, 0.02, 0.1, 1.0, 0.5])
+
+
+def test_what_follows_a_subject_sees_its_last_token_alone():
+    # start, subject of three tokens, two more words, answer, end
+    mask = through_subject([Sentence(list(range(8)), 2, (1, 3))], length=8)[0, 0]
+    seen = [[place for place in range(8) if row[place] == 0] for row in mask]
+    assert seen[2] == [0, 1, 2], "inside the subject nothing changes"
+    assert seen[3] == [0, 1, 2, 3]
+    assert seen[5] == [0, 3, 4, 5]
 
 
 def test_orthogonalise_brings_singular_values_near_one():
