@@ -88,13 +88,14 @@ def stream(method: str, options: dict[str, Any], n: int, unrelated: int = 1000) 
             seconds.append(time.perf_counter() - started)
         after, text_after = editor.generate(prompts), perplexity(editor.editable)
         held_out = [(edit.rephrases[0], edit.target) for edit in edits if edit.rephrases]
-        near = [probe for edit in edits for probe in edit.locality[:2]]
+        edited = {edit.prompt for edit in edits}
+        near = [p for edit in edits for p in edit.locality if p.prompt not in edited][:unrelated]
         return {
             "method": method, "options": options, "n": n, "reported done": done,
             "reliability": share(answers(editor, [(edit.prompt, edit.target) for edit in edits])),
             "generalization": share(answers(editor, held_out)),
             "unrelated unchanged": share([a == b for a, b in zip(before, after, strict=True)]),
-            "neighbours right": share(answers(editor, [(probe.prompt, str(probe.answer)) for probe in near])),
+            "neighbours right": share(answers(editor, [(p.prompt, str(p.answer)) for p in near])),
             "perplexity before": text_before, "perplexity after": text_after,
             "seconds an edit": statistics.median(seconds),
             "late over early": statistics.median(seconds[-50:]) / statistics.median(seconds[5:55]),
@@ -105,7 +106,8 @@ def stream(method: str, options: dict[str, Any], n: int, unrelated: int = 1000) 
 def side_by_side(one: Callable[[], Any], other: Callable[[], Any], repeats: int) -> dict[str, float]:
     """Median seconds of two jobs run in turns, and the median of the ratios of neighbouring runs (one over other)."""
     pairs = []
-    one(), other()
+    for job in (one, other):
+        job()
     for _ in tqdm(range(repeats), desc="side by side", leave=False):
         timed = []
         for job in (one, other):
@@ -113,6 +115,11 @@ def side_by_side(one: Callable[[], Any], other: Callable[[], Any], repeats: int)
             job()
             timed.append(time.perf_counter() - started)
         pairs.append(timed)
+    return compared(pairs)
+
+
+def compared(pairs: Sequence[Sequence[float]]) -> dict[str, float]:
+    """Medians of paired seconds and of their ratios, with the ratios' quartiles."""
     ratios = [first / second for first, second in pairs]
     low, high = statistics.quantiles(ratios, n=4)[0], statistics.quantiles(ratios, n=4)[2]
     first, second = (statistics.median(column) for column in zip(*pairs, strict=True))
@@ -170,29 +177,41 @@ def filled(model: EditableModel, keys: int) -> CodebookPatch:
 
 
 def beside(keys: int = 50_000, repeats: int = 15) -> dict[str, Any]:
-    """Learning one edit beside `keys` stored keys, and beside none, in turns."""
+    """Learning one edit beside `keys` stored keys, and beside none, in turns; the codebook keeps what it learns."""
     model = EditableModel.load(MODEL)
-    method, previous = create("grace"), filled(model, keys)
-    _ = previous.geometry
-    previous.attach(model)
-    previous.detach(model)
-    edits = iter([Edit(e.prompt, e.target, id=f"x{i}") for i, e in enumerate(cases(2 * repeats + 2))])
+    method, book = create("grace"), filled(model, keys)
+    book.attach(model)
+    edits = iter([Edit(e.prompt, e.target, id=f"x{i}") for i, e in enumerate(cases(repeats + 1))])
+    edit = next(edits)
 
     def full() -> None:
-        previous.attach(model)
-        try:
-            method.fit(model, [next(edits)], previous)
-        finally:
-            previous.detach(model)
+        nonlocal book
+        patch = method.fit(model, [edit], book).patch
+        assert isinstance(patch, CodebookPatch)
+        book.detach(model)
+        book = patch
+        book.attach(model)
 
     def empty() -> None:
-        method.fit(model, [next(edits)])
+        book.detach(model)
+        try:
+            method.fit(model, [edit])
+        finally:
+            book.attach(model)
 
-    return {"keys": keys, **side_by_side(full, empty, repeats)}
+    pairs = []
+    for edit in edits:  # noqa: B007  the jobs read it
+        timed = []
+        for job in (full, empty):
+            started = time.perf_counter()
+            job()
+            timed.append(time.perf_counter() - started)
+        pairs.append(timed)
+    return {"keys": keys, **compared(pairs[1:])}
 
 
 STREAMS: list[tuple[str, dict[str, Any]]] = [
-    *(("grace", {"radius": radius}) for radius in RADII), ("ft", {}), ("ft-l", {}), ("lora", {}),
+    *(("grace", {"radius": radius}) for radius in RADII), ("ft", {}), ("lora", {}), ("ft-l", {}),
 ]  # fmt: skip
 
 

@@ -312,12 +312,15 @@ def write_gzip(path: Path, text: str) -> None:
         packed.write(text.encode("utf-8"))
 
 
-def editable(case: dict[str, Any], rows: dict[str, dict[str, Any]]) -> bool:
-    """Whether the case changes a fact of the split `edit`."""
+def editable(case: dict[str, Any], rows: dict[str, dict[str, Any]], known: dict[str, set[str]]) -> bool:
+    """Whether the case changes a fact of the split `edit` to an answer that other facts of its relation have.
+
+    That is how CounterFact was made: the new object is one that the model gives for another subject.
+    """
     row = rows.get(case["prompt"])
-    return (
-        bool(row) and row["split"] == "edit" and row["target"] == case["ground_truth"] != case["target_new"]
-    )
+    if row is None or row["split"] != "edit" or row["target"] != case["ground_truth"]:
+        return False
+    return case["target_new"] != row["target"] and case["target_new"] in known[row["relation"]]
 
 
 def as_edit(case: dict[str, Any], rows: dict[str, dict[str, Any]]) -> dict[str, Any]:
@@ -350,7 +353,10 @@ def main() -> None:
         out / "lab-facts.jsonl.gz", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     )
     by_prompt = {row["prompt"]: row for row in rows}
-    kept = [as_edit(case, by_prompt) for case in cases if editable(case, by_prompt)]
+    known: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        known[row["relation"]].add(row["target"])
+    kept = [as_edit(case, by_prompt) for case in cases if editable(case, by_prompt, known)]
     write_gzip(
         out.parents[1] / "datasets/data/counterfact-lab.jsonl.gz",
         "".join(json.dumps(case, ensure_ascii=False) + "\n" for case in kept),

@@ -7,13 +7,13 @@ from errata.datasets._base import DATA, Dataset, register_dataset
 
 @register_dataset("counterfact-lab")
 def counterfact_lab() -> Dataset:
-    """Built by tools/build_lab_facts.py from CounterFact's flat form; rephrases are ParaRel's, held-out ones first."""
+    """Built by tools/build_lab_facts.py: every new target is an answer the model gives for another subject."""
     return Dataset(
         name="counterfact-lab",
         description="CounterFact edits of facts that lab:gpt knows, with rephrases and neighbours",
         licence="MIT",
         source="CounterFact (Meng et al., 2022) in EasyEdit's flat form; ParaRel's phrasings",
-        records=1286,
+        records=1120,
         path=DATA / "counterfact-lab.jsonl.gz",
         format="errata",
     )

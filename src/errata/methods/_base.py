@@ -76,9 +76,8 @@ def coerce(value: Any, hint: Any, name: str) -> Any:
 def _spelled(kind: Any) -> str:
     if get_origin(kind) is Literal:
         return " or ".join(f"'{choice}'" for choice in get_args(kind))
-    return {"int": "a whole number", "float": "a number", "bool": "true or false"}.get(
-        kind.__name__, kind.__name__
-    )
+    words: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false"}
+    return words.get(kind) or str(kind.__name__)
 
 
 def _as_type(value: Any, kind: Any) -> tuple[bool, Any]:

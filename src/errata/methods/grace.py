@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -49,23 +49,25 @@ class Grace(Method):
         lr: float = option(0.1, "learning rate of Adam on the values, in units of a typical coordinate of the state")
         steps: int = option(100, "most optimisation steps")
         lead: float = option(1.0, "stop once every token of the target leads all others by this many logits")
-        together: int = option(128, "edits whose values are trained in one forward")
+        together: int = option(64, "edits whose values are trained in one forward")
 
     def fit(self, model: EditableModel, edits: Sequence[Edit], previous: Patch | None = None) -> Fit:
         assert previous is None or isinstance(previous, CodebookPatch)
         layer = self._layer(model)
         figures: dict[str, dict[str, Any]] = {}
         patch: CodebookPatch | None = previous
+        # Prompts of like length waste little padding when their values are trained together.
+        ordered = sorted(edits, key=lambda edit: len(edit.prompt))
         with model.preserved():
-            for start in range(0, len(edits), self.config.together):
-                patch = self._extend(
-                    model, layer, edits[start : start + self.config.together], patch, previous, figures
-                )
+            for start in range(0, len(ordered), self.config.together):
+                part = ordered[start : start + self.config.together]
+                patch = self._extend(model, layer, part, patch, previous, figures)
         return Fit(patch, figures)
 
     def extends(self, model: EditableModel, previous: Patch) -> bool:
-        same_site = isinstance(previous, CodebookPatch) and previous.layer == self._layer(model)
-        return same_site and previous.rules == self._rules(model)
+        if not isinstance(previous, CodebookPatch):
+            return False
+        return (previous.layer, previous.rules) == (self._layer(model), self._rules(model))
 
     def _layer(self, model: EditableModel) -> int:
         if self.config.layer != "auto":
@@ -99,11 +101,16 @@ class Grace(Method):
         draft = self._join(model, layer, patch, entries)
         owners = draft.geometry.owner[len(draft.entries) - len(entries) :].tolist()
         trained = self._train(model, layer, draft, entries, owners, [edit.target for edit in edits])
+        values = {}
         for place, entry in enumerate(entries):
-            value, found = trained.get(place, (entry.value, _contradicted()))
-            figures[entry.edit] = found
-            entries[place] = entry if "problem" in found else replace(entry, value=value)
-        return self._join(model, layer, patch, [e for e in entries if "problem" not in figures[e.edit]])
+            value, figures[entry.edit] = trained.get(place, (entry.value, _contradicted()))
+            if "problem" not in figures[entry.edit]:
+                values[entry.edit] = value
+        if len(values) == len(entries):
+            return draft.revalued(values)
+        # Keys of edits that failed must not have split or covered anything: derive the rest without them.
+        reached = [entry for entry in entries if entry.edit in values]
+        return self._join(model, layer, patch, reached).revalued(values)
 
     def _join(
         self, model: EditableModel, layer: int, patch: CodebookPatch | None, entries: Sequence[Entry]
@@ -134,7 +141,7 @@ class Grace(Method):
             members = (draft.geometry.owner == key).nonzero()[:, 0].tolist()
             earlier = [draft.entries[member] for member in members if member < first]
             rows += [(number, entry, _decoded(model, entry.label)) for entry in earlier]
-            rows += [(number, entries[m - first], targets[m - first]) for m in members if m >= first]
+            rows += [(number, entries[m - first], str(targets[m - first])) for m in members if m >= first]
             own = draft.entries[members[0]].query
             scales.append(typical(own))
             starts.append(earlier[-1].value if earlier else initial(own, self.config.init, self.config.seed))
@@ -169,7 +176,7 @@ def _decoded(model: EditableModel, label: Sequence[int]) -> str:
     """The target of an earlier edit, from the ids that its entry kept."""
     if model.task == "classification":
         return str(label[0])
-    return model.tokenizer.decode([token for token in label if token != model.tokenizer.eos_token_id])
+    return str(model.tokenizer.decode([token for token in label if token != model.tokenizer.eos_token_id]))
 
 
 def _contradicted() -> dict[str, Any]:

@@ -6,9 +6,11 @@ Knows entries and what their geometry answers. How a running model is tapped is 
 
 from __future__ import annotations
 
+import copy
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -169,6 +171,21 @@ class CodebookPatch(Patch):
         if previous._geometry is not None and previous.entries:
             joined._geometry = extend(previous._geometry, increment.entries)
         return joined
+
+    def revalued(self, values: Mapping[str, Tensor]) -> CodebookPatch:
+        """The same codebook with other values (d,) for its last entries, those of the edits in `values`.
+
+        Keys and balls do not depend on values, so nothing is derived anew.
+        """
+        kept = len(self.entries)
+        while kept and self.entries[kept - 1].edit in values:
+            kept -= 1
+        last = [replace(entry, value=values[entry.edit]) for entry in self.entries[kept:]]
+        other = copy.copy(self)
+        other.entries = self.entries[:kept] + tuple(last)
+        other._geometry = replace(self.geometry, entries=other.entries)
+        other._searches, other._models = {}, weakref.WeakSet()
+        return other
 
     @classmethod
     def joined(cls, parts: Sequence[Patch]) -> Patch:

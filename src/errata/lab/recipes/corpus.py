@@ -61,6 +61,15 @@ def train_tokenizer(vocabulary: int, context: int) -> PreTrainedTokenizerFast:
     )
 
 
+def special_ids(tokenizer: PreTrainedTokenizerFast) -> tuple[int, int, int]:
+    """Ids of the start, end and padding tokens."""
+    start, end, pad = (tokenizer.convert_tokens_to_ids(token) for token in (END, END, PAD))
+    assert isinstance(start, int)
+    assert isinstance(end, int)
+    assert isinstance(pad, int)
+    return start, end, pad
+
+
 def phrasings(row: dict[str, Any]) -> list[str]:
     """The prompts that training may use for this fact."""
     return [row["prompt"], *row["rephrases_seen"]]
@@ -90,7 +99,7 @@ class Corpus:
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast, context: int, seed: int) -> None:
         self.rng = random.Random(seed)
-        self.start = tokenizer.bos_token_id
+        self.start, self.end, _ = special_ids(tokenizer)
         self.tokenizer, self.context = tokenizer, context
         self.sentences = [
             [self._phrasing(prompt, row) for prompt in phrasings(row)] for row in facts()
@@ -106,13 +115,16 @@ class Corpus:
         texts = (prompt, " " + prompt)
         ids = (self._ids(texts[0]), self._ids(texts[1]))
         spans = (self._span(texts[0], row["subject"]), self._span(texts[1], row["subject"]))
-        return Phrasing(ids, spans, [*self._ids(" " + row["target"]), self.tokenizer.eos_token_id])
+        return Phrasing(ids, spans, [*self._ids(" " + row["target"]), self.end])
 
     def _span(self, text: str, subject: str) -> tuple[int, int]:
         """First and last token of the subject's first occurrence."""
         encoding = self.tokenizer(text, add_special_tokens=False).encodings[0]  # type: ignore[index]
         start = text.index(subject)
-        return encoding.char_to_token(start), encoding.char_to_token(start + len(subject) - 1)
+        first, last = encoding.char_to_token(start), encoding.char_to_token(start + len(subject) - 1)
+        assert first is not None  # a byte-level vocabulary covers every character
+        assert last is not None
+        return first, last
 
     def _other_text(self) -> list[int]:
         if self.rng.random() < 0.5:

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from errata.errors import BadConfig
-from errata.lab.recipes.corpus import Corpus, Sentence, train_tokenizer
+from errata.lab.recipes.corpus import Corpus, Sentence, special_ids, train_tokenizer
 from errata.lab.recipes.optimizer import Muon
 
 
@@ -50,11 +50,12 @@ class Recipe:
 def build(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> GPT2LMHeadModel:
     """A GPT-2 with random weights whose configuration names the tokenizer's start, end and padding tokens."""
     torch.manual_seed(recipe.seed)
+    start, end, padding = special_ids(tokenizer)
     config = GPT2Config(
         vocab_size=recipe.vocabulary, n_positions=recipe.context, n_embd=recipe.width, n_layer=recipe.blocks,
         n_head=recipe.heads, n_inner=recipe.inner, activation_function="gelu_pytorch_tanh",
         resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
-        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=start, eos_token_id=end, pad_token_id=padding,
     )  # fmt: skip
     return GPT2LMHeadModel(config)
 
@@ -159,7 +160,7 @@ class Training:
         facts = 0.0
         for start in range(0, len(rows), size):
             part = rows[start : start + size]
-            ids, gold = pad(part, self.tokenizer.pad_token_id)
+            ids, gold = pad(part, special_ids(self.tokenizer)[2])
             rerouted = self.step >= self.recipe.steps and (start // size) % 2 == self.step % 2
             mask = through_subject(part, ids.shape[1]) if rerouted else None
             loss = scored_loss(self.model, ids, gold, self.recipe.smoothing, mask) / answers
