@@ -1,6 +1,6 @@
 """What the README's figures come from: a stream of CounterFact edits on lab:gpt, one at a time, and what edits cost.
 
-    make bench                                     everything; writes docs/benchmarks.md and benchmarks/results.json
+    make bench                                     everything; finished parts are kept in benchmarks/results.json
     python benchmarks/spine.py --only streams --n 100 --methods grace     a part of it
 
 Answers are generated freely and must equal the target, end included. Every share has its n and a 95 % Wilson interval.
@@ -215,6 +215,30 @@ STREAMS: list[tuple[str, dict[str, Any]]] = [
 ]  # fmt: skip
 
 
+def percent(found: dict[str, Any]) -> str:
+    return f"{found['value']:.1%} ({found['low']:.1%} to {found['high']:.1%}, n = {found['n']})"
+
+
+def markdown(results: dict[str, Any]) -> str:
+    """The results as docs/benchmarks.md quotes them."""
+    columns = ("reliability", "generalization", "unrelated unchanged", "neighbours right")
+    lines = [
+        "| method | edits | reported done | reliability | generalization | unrelated unchanged | neighbours right "
+        "| perplexity | s/edit | late/early |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for found in results.values():
+        if "method" in found:
+            options = ", ".join(f"{key}={value:g}" for key, value in found["options"].items())
+            shares = " | ".join(percent(found[column]) for column in columns)
+            change = found["perplexity after"] / found["perplexity before"] - 1
+            lines.append(
+                f"| `{found['method']}` {options} | {found['n']} | {found['reported done']} | {shares} "
+                f"| {change:+.3%} | {found['seconds an edit']:.3f} | {found['late over early']:.2f} |"
+            )
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -245,6 +269,7 @@ def main() -> None:
             results[name] = {**part(), "versions": versions}
             arguments.out.write_text(json.dumps(results, indent=1) + "\n")
             print(name, json.dumps(results[name]))
+    print(markdown(results))
 
 
 if __name__ == "__main__":

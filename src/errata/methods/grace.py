@@ -168,7 +168,10 @@ class Grace(Method):
         if loss != loss:
             figures["problem"] = f"the loss became NaN after {steps} steps; lower the learning rate"
         elif not lead > 0:
-            figures["problem"] = f"the target was not reached after {steps} steps (loss {loss:.2f})"
+            figures["problem"] = (
+                f"the target was not reached after {steps} steps (loss {loss:.2f}): one state may not carry words "
+                "that the model never says; try another layer, or a method that changes weights"
+            )
         return figures
 
 
