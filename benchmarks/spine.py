@@ -81,11 +81,11 @@ def stream(method: str, options: dict[str, Any], n: int, unrelated: int = 1000) 
     prompts = [row["prompt"] for row in random.Random(1).sample(rows, min(unrelated, len(rows)))]
     with Editor(MODEL) as editor:
         before, text_before = editor.generate(prompts), perplexity(editor.editable)
-        seconds, done = [], 0
+        times, done = [], 0
         for edit in tqdm(edits, desc=f"{method} {options or ''}", unit="edit"):
             started = time.perf_counter()
             done += len(editor.edit(edit, method=method, **options).done)
-            seconds.append(time.perf_counter() - started)
+            times.append(time.perf_counter() - started)
         after, text_after = editor.generate(prompts), perplexity(editor.editable)
         held_out = [(edit.rephrases[0], edit.target) for edit in edits if edit.rephrases]
         edited = {edit.prompt for edit in edits}
@@ -97,28 +97,25 @@ def stream(method: str, options: dict[str, Any], n: int, unrelated: int = 1000) 
             "unrelated unchanged": share([a == b for a, b in zip(before, after, strict=True)]),
             "neighbours right": share(answers(editor, [(p.prompt, str(p.answer)) for p in near])),
             "perplexity before": text_before, "perplexity after": text_after,
-            "seconds an edit": statistics.median(seconds),
-            "late over early": statistics.median(seconds[-50:]) / statistics.median(seconds[5:55]),
-            "minutes": sum(seconds) / 60,
+            "seconds an edit": statistics.median(times),
+            "late over early": statistics.median(times[-50:]) / statistics.median(times[5:55]),
+            "minutes": sum(times) / 60,
         }  # fmt: skip
 
 
+def seconds(job: Callable[[], Any]) -> float:
+    started = time.perf_counter()
+    job()
+    return time.perf_counter() - started
+
+
 def side_by_side(one: Callable[[], Any], other: Callable[[], Any], repeats: int) -> dict[str, float]:
-    """Median seconds of two jobs run in turns, and the median of the ratios of neighbouring runs (one over other)."""
-    pairs = []
-    for job in (one, other):
-        job()
-    for _ in tqdm(range(repeats), desc="side by side", leave=False):
-        timed = []
-        for job in (one, other):
-            started = time.perf_counter()
-            job()
-            timed.append(time.perf_counter() - started)
-        pairs.append(timed)
-    return compared(pairs)
+    """Two jobs run in turns, after one run of each that does not count (see `compared`)."""
+    pairs = [(seconds(one), seconds(other)) for _ in tqdm(range(repeats + 1), desc="side by side", leave=False)]
+    return compared(pairs[1:])
 
 
-def compared(pairs: Sequence[Sequence[float]]) -> dict[str, float]:
+def compared(pairs: Sequence[tuple[float, float]]) -> dict[str, float]:
     """Medians of paired seconds and of their ratios, with the ratios' quartiles."""
     ratios = [first / second for first, second in pairs]
     low, high = statistics.quantiles(ratios, n=4)[0], statistics.quantiles(ratios, n=4)[2]
@@ -137,7 +134,7 @@ def batch_or_one_by_one(n: int = 100, repeats: int = 3) -> dict[str, Any]:
             return time.perf_counter() - started, editor.generate([edit.prompt for edit in edits])
 
     runs = [(run(1), run(n)) for _ in tqdm(range(repeats), desc="batch or one by one")]
-    slow, fast = (statistics.median(seconds for seconds, _ in column) for column in zip(*runs, strict=True))
+    slow, fast = (statistics.median(taken for taken, _ in column) for column in zip(*runs, strict=True))
     same = all(single[1] == whole[1] for single, whole in runs)
     return {"n": n, "one by one": slow, "one batch": fast, "times faster": slow / fast, "same answers": same}
 
@@ -177,37 +174,25 @@ def filled(model: EditableModel, keys: int) -> CodebookPatch:
 
 
 def beside(keys: int = 50_000, repeats: int = 15) -> dict[str, Any]:
-    """Learning one edit beside `keys` stored keys, and beside none, in turns; the codebook keeps what it learns."""
-    model = EditableModel.load(MODEL)
+    """Learning an edit beside `keys` stored keys, and beside none, in turns; the codebook keeps what it learns."""
+    model, bare = EditableModel.load(MODEL), EditableModel.load(MODEL)
     method, book = create("grace"), filled(model, keys)
     book.attach(model)
-    edits = iter([Edit(e.prompt, e.target, id=f"x{i}") for i, e in enumerate(cases(repeats + 1))])
-    edit = next(edits)
+    edits = [Edit(e.prompt, e.target, id=f"x{i}") for i, e in enumerate(cases(repeats + 1))]
+    with_keys, without = iter(edits), iter(edits)
 
     def full() -> None:
         nonlocal book
-        patch = method.fit(model, [edit], book).patch
+        patch = method.fit(model, [next(with_keys)], book).patch
         assert isinstance(patch, CodebookPatch)
         book.detach(model)
         book = patch
         book.attach(model)
 
     def empty() -> None:
-        book.detach(model)
-        try:
-            method.fit(model, [edit])
-        finally:
-            book.attach(model)
+        method.fit(bare, [next(without)])
 
-    pairs = []
-    for edit in edits:  # noqa: B007  the jobs read it
-        timed = []
-        for job in (full, empty):
-            started = time.perf_counter()
-            job()
-            timed.append(time.perf_counter() - started)
-        pairs.append(timed)
-    return {"keys": keys, **compared(pairs[1:])}
+    return {"keys": keys, **side_by_side(full, empty, repeats)}
 
 
 STREAMS: list[tuple[str, dict[str, Any]]] = [
