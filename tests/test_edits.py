@@ -21,8 +21,9 @@ FULL = Edit(
     subject="France",
     ground_truth="Paris",
     rephrases=("France's capital is",),
-    locality=(Probe("The capital of Italy is", "Rome"), Probe("Rome is")),
+    locality=(Probe("The capital of Italy is", "Rome", "neighbour"), Probe("Rome is")),
     id="e1",
+    portability=(Probe("The mayor of France's capital is", "Grégory Doucet", "one_hop"),),
 )
 
 
@@ -61,6 +62,8 @@ def refusal(path: Path, format: str = "auto") -> str:
         ({"rephrases": "Ann was a"}, "rephrases is 'Ann was a'; it must be a list"),
         ({"rephrases": [""]}, "a rephrase is empty"),
         ({"locality": ["Bob is a"]}, "locality holds 'Bob is a'; each entry must be a Probe"),
+        ({"portability": ["Bob is a"]}, "portability holds 'Bob is a'; each entry must be a Probe"),
+        ({"portability": (Probe("Ann paints"),)}, "the portability probe 'Ann paints' has no answer"),
         ({"target": "half \ud83d"}, "half a surrogate pair"),
     ],
 )
@@ -85,17 +88,30 @@ def test_braces_in_a_prompt_are_plain_text():
 def test_json_leaves_out_what_is_not_set():
     assert Edit("Ann is a", "painter").to_json() == {"prompt": "Ann is a", "target": "painter"}
     assert FULL.to_json()["locality"] == [
-        {"prompt": "The capital of Italy is", "answer": "Rome"},
+        {"prompt": "The capital of Italy is", "answer": "Rome", "kind": "neighbour"},
         {"prompt": "Rome is"},
     ]
+
+
+def test_a_probes_kind_is_any_word_but_not_an_empty_one():
+    assert Probe("Rome is", kind="my own").kind == "my own"
+    with pytest.raises(BadEdit, match="a probe's kind is empty"):
+        Probe("Rome is", kind=" ")
 
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(str.strip)
 
 
-@given(texts, texts, st.lists(texts), st.lists(st.builds(Probe, texts, st.none() | texts)), st.none() | texts)
-def test_json_and_back(prompt: str, target: str, rephrases: list[str], probes: list[Probe], id: str | None):
-    edit = Edit(prompt, target, prompt[:1].strip() or None, None, tuple(rephrases), tuple(probes), id)
+probes = st.lists(st.builds(Probe, texts, st.none() | texts, st.none() | texts))
+answered = st.lists(st.builds(Probe, texts, texts, st.none() | texts))
+
+
+@given(texts, texts, st.lists(texts), probes, answered, st.none() | texts)
+def test_json_and_back(
+    prompt: str, target: str, rephrases: list[str], locality: list[Probe], after: list[Probe], id: str | None
+):
+    subject = prompt[:1].strip() or None
+    edit = Edit(prompt, target, subject, None, tuple(rephrases), tuple(locality), id, tuple(after))
     assert Edit.from_json(json.loads(json.dumps(edit.to_json()))) == edit
 
 
@@ -112,6 +128,11 @@ def test_json_and_back(prompt: str, target: str, rephrases: list[str], probes: l
             "a probe is a JSON object with a prompt, not 'c'",
         ),
         ({"prompt": "a", "target": "b", "locality": {"x": 1}}, "locality is {'x': 1}; it must be a list"),
+        ({"prompt": "a", "target": "b", "portability": [{"prompt": "c"}]}, "the portability probe 'c' has no answer"),
+        (
+            {"prompt": "a", "target": "b", "portability": [{"prompt": "c", "sort": "x"}]},
+            "a probe has no field 'sort'",
+        ),
     ],
 )
 def test_from_json_is_strict(value: Any, message: str):

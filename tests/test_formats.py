@@ -94,10 +94,31 @@ def test_counterfact_in_romes_schema(tmp_path: Path):
             subject="Jean {}",
             ground_truth="French",
             rephrases=("Jean {}, a native",),
-            locality=(Probe("Montesquieu speaks", "French"), Probe("Balzac speaks", "French")),
+            locality=(
+                Probe("Montesquieu speaks", "French", "neighbour"),
+                Probe("Balzac speaks", "French", "neighbour"),
+            ),
             id="7",
         )
     ]
+
+
+def test_what_easyedit_adds_to_counterfact(tmp_path: Path):
+    added = {
+        "portability": {"Recalled Relation": "(a, b, c)", "New Question": "Jean pays in? ", "New Answer": "Pounds"},
+        "distracting_neighborhood_prompts": ["Jean speaks English. Balzac speaks"],
+        "unrelated_relation": {"relation_id": "instance of", "object": "human", "question": "What is Jean?"},
+        "alternative_subject": "Johnny",
+    }
+    [edit] = read_edits(save(tmp_path / "cf.json", COUNTERFACT | added, lines=False))
+    assert edit.locality[2:] == (
+        Probe("Jean speaks English. Balzac speaks", "French", "distractor"),
+        Probe("What is Jean?", "human", "same_subject"),
+    )
+    assert edit.portability == (
+        Probe("Jean pays in?", "Pounds", "one_hop"),
+        Probe("The mother tongue of Johnny is", "English", "alias"),
+    )
 
 
 def test_easyedits_flat_counterfact(tmp_path: Path):
@@ -108,7 +129,7 @@ def test_easyedits_flat_counterfact(tmp_path: Path):
             subject="Toko Yasuda",
             ground_truth="guitar",
             rephrases=("Toko Yasuda plays",),
-            locality=(Probe("John Lennon plays the", "guitar"),),
+            locality=(Probe("John Lennon plays the", "guitar", "neighbour"),),
             id="0",
         )
     ]
@@ -121,9 +142,25 @@ def test_knowedit_takes_the_first_name_of_each_answer(tmp_path: Path):
             target="Syria",
             subject="Leo",
             ground_truth="United States",
-            locality=(Probe("Leo is a", "actor"), Probe("Leo also had", "x")),
+            locality=(Probe("Leo is a", "actor", "same_subject"), Probe("Leo also had", "x", "forgetfulness")),
+            portability=(Probe("Leo pays in", "pound", "one_hop"),),
         )
     ]
+
+
+def test_knowedits_groups_keep_an_unknown_name_and_drop_consequences_without_an_answer(tmp_path: Path):
+    portability = {
+        "Subject_Aliasing": [{"prompt": "The country of L. is", "ground_truth": [["Syria"]]}],
+        "Logical_Generalization": [{"prompt": "Syria is home to", "ground_truth": [[]]}],
+        "Mine": [{"prompt": "Who?", "ground_truth": "Leo"}],
+    }
+    [edit] = read_edits(save(tmp_path / "k.jsonl", KNOWEDIT | {"portability": portability}))
+    assert edit.portability == (Probe("The country of L. is", "Syria", "alias"), Probe("Who?", "Leo", "mine"))
+
+
+def test_a_flat_locality_prompt_with_another_answer_has_no_kind(tmp_path: Path):
+    [edit] = read_edits(save(tmp_path / "cf.jsonl", FLAT | {"locality_ground_truth": "drums"}))
+    assert edit.locality == (Probe("John Lennon plays the", "drums"),)
 
 
 def test_mends_zsre_learns_alt_and_trusts_answers_not_pred(tmp_path: Path):
@@ -134,9 +171,21 @@ def test_mends_zsre_learns_alt_and_trusts_answers_not_pred(tmp_path: Path):
             subject="UniFirst",
             ground_truth="uniform",
             rephrases=("What is made by UniFirst?",),
-            locality=(Probe("nq question: who sang", "Cher"),),
+            locality=(Probe("nq question: who sang", "Cher", "unrelated"),),
         )
     ]
+
+
+def test_what_easyedit_adds_to_mends_zsre(tmp_path: Path):
+    added = {
+        "portability": {"Recalled Relation": "(a, b, c)", "New Question": "Who flies it?", "New Answer": "Nobody"},
+        "alter_subject_question": "What does Uni make?",
+    }
+    [edit] = read_edits(save(tmp_path / "z.json", ZSRE | added, lines=False))
+    assert edit.portability == (
+        Probe("Who flies it?", "Nobody", "one_hop"),
+        Probe("What does Uni make?", "aircraft", "alias"),
+    )
 
 
 def test_wikibio_takes_the_prompts_spelling_of_the_subject(tmp_path: Path):
@@ -145,7 +194,7 @@ def test_wikibio_takes_the_prompts_spelling_of_the_subject(tmp_path: Path):
             prompt="This is a passage about ann lee. Ann is a",
             target="painter.",
             subject="ann lee",
-            locality=(Probe("ann lee field", "art"),),
+            locality=(Probe("ann lee field", "art", "same_subject"),),
         )
     ]
 
@@ -196,6 +245,8 @@ def test_a_published_file_without_any_edit_is_refused(tmp_path: Path):
         (FLAT | {"ground_truth": 3}, "an answer is a number, not text"),
         (KNOWEDIT | {"locality": {"Forgetfulness": None}}, "'Forgetfulness' is not a list of objects"),
         (KNOWEDIT | {"locality": {"Forgetfulness": [{}]}}, "'prompt' is missing, not text"),
+        (KNOWEDIT | {"portability": ["x"]}, "'portability' is a list, not an object"),
+        (ZSRE | {"portability": {"New Question": "Who?"}}, "'New Answer' is missing, not text"),
         (ZSRE | {"alt": ["a"]}, "'alt' is a list, not text"),
         (WIKIBIO | {"locality": []}, "'locality' is a list, not an object"),
     ],

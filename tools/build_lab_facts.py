@@ -332,7 +332,7 @@ def as_edit(case: dict[str, Any], rows: dict[str, dict[str, Any]]) -> dict[str, 
         "subject": case["subject"],
         "ground_truth": case["ground_truth"],
         "rephrases": row["rephrases_held_out"] + row["rephrases_seen"],
-        "locality": [{"prompt": prompt, "answer": row["target"]} for prompt in row["neighbours"]],
+        "locality": [{"prompt": prompt, "answer": row["target"], "kind": "neighbour"} for prompt in row["neighbours"]],
     }
 
 

@@ -10,14 +10,14 @@ import gzip
 import json
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from errata.errors import BadEdit, did_you_mean
-from errata.formats import NATIVE, Record, read_records, resolve_format, translate
+from errata.formats import NATIVE, Record, located, read_records, resolve_format, translate
 
 log = logging.getLogger(__name__)
 
@@ -26,20 +26,33 @@ log = logging.getLogger(__name__)
 class Probe:
     """A question, and the answer it is expected to have; None where whatever the model said before is right.
 
+    Attributes:
+        prompt: what the model reads.
+        answer: what it must say.
+        kind: what the question looks at, by which scores are told apart. Of locality: "neighbour" (same
+            relation and answer, another subject), "same_subject" (another relation), "distractor" (a
+            neighbour after the edited fact), "forgetfulness" (another answer of a one-to-many relation),
+            "unrelated". Of portability: "one_hop" (a fact about the new answer), "alias" (another name of the
+            subject), "logical" (what the relation entails, such as its inverse), "inverse". Or any word of
+            your own.
+
     Raises:
         BadEdit: a text is empty or no valid Unicode.
     """
 
     prompt: str
     answer: str | None = None
+    kind: str | None = None
 
     def __post_init__(self) -> None:
         _check_text(self.prompt, "a probe's prompt")
         _check_text(self.answer, "a probe's answer", optional=True)
+        _check_text(self.kind, "a probe's kind", optional=True)
 
     def to_json(self) -> dict[str, Any]:
-        """The probe as JSON values; from_json reads it back."""
-        return {"prompt": self.prompt} | ({} if self.answer is None else {"answer": self.answer})
+        """The probe as JSON values, without the fields that are None; from_json reads it back."""
+        values = {"prompt": self.prompt, "answer": self.answer, "kind": self.kind}
+        return {name: value for name, value in values.items() if value is not None}
 
     @classmethod
     def from_json(cls, value: Any) -> Probe:
@@ -59,9 +72,11 @@ class Edit:
         rephrases: other ways to ask, which must follow the edit.
         locality: questions that must not.
         id: a name to undo the edit by.
+        portability: questions with the answers that must follow from the edit.
 
     Raises:
-        BadEdit: a text is empty or no valid Unicode, or the subject does not occur in the prompt.
+        BadEdit: a text is empty or no valid Unicode, the subject does not occur in the prompt, or a
+            portability probe has no answer.
     """
 
     prompt: str
@@ -71,6 +86,7 @@ class Edit:
     rephrases: tuple[str, ...] = ()
     locality: tuple[Probe, ...] = ()
     id: str | None = None
+    portability: tuple[Probe, ...] = ()
 
     def __post_init__(self) -> None:
         _check_text(self.prompt, "the prompt")
@@ -79,12 +95,15 @@ class Edit:
         _check_text(self.ground_truth, "the ground truth", optional=True)
         _check_text(self.id, "the id", optional=True)
         object.__setattr__(self, "rephrases", _as_tuple(self.rephrases, "rephrases"))
-        object.__setattr__(self, "locality", _as_tuple(self.locality, "locality"))
+        object.__setattr__(self, "locality", _probes(self.locality, "locality"))
+        object.__setattr__(self, "portability", _probes(self.portability, "portability"))
         for rephrase in self.rephrases:
             _check_text(rephrase, "a rephrase")
-        for probe in self.locality:
-            if not isinstance(probe, Probe):
-                raise BadEdit(f"locality holds {_quote(probe)}; each entry must be a Probe")
+        for probe in self.portability:
+            if probe.answer is None:
+                raise BadEdit(
+                    f"the portability probe {_quote(probe.prompt)} has no answer; say what must follow from the edit"
+                )
         if self.subject is not None and self.subject not in self.prompt:
             raise BadEdit(
                 f"the subject {_quote(self.subject)} does not occur in the prompt {_quote(self.prompt)}; "
@@ -100,6 +119,7 @@ class Edit:
             "ground_truth": self.ground_truth,
             "rephrases": list(self.rephrases),
             "locality": [probe.to_json() for probe in self.locality],
+            "portability": [probe.to_json() for probe in self.portability],
             "id": self.id,
         }
         return {name: value for name, value in values.items() if value is not None and value != []}
@@ -108,8 +128,9 @@ class Edit:
     def from_json(cls, value: Any) -> Edit:
         """An edit from its JSON form. Raises BadEdit for an unknown or missing field or a wrong type."""
         known = _known_fields(value, cls, "an edit")
-        probes = _as_tuple(known.get("locality", ()), "locality")
-        known["locality"] = tuple(Probe.from_json(probe) for probe in probes)
+        for name in ("locality", "portability"):
+            probes = _as_tuple(known.get(name, ()), name)
+            known[name] = tuple(Probe.from_json(probe) for probe in probes)
         return cls(**known)
 
 
@@ -131,9 +152,23 @@ def read_edits(path: str | os.PathLike[str], format: str = "auto") -> list[Edit]
             "FILE: record N:" in a JSON array.
         UnknownName: no such format.
     """
-    records = read_records(path)
+    return edits_of(read_records(path), format, source=os.fspath(path))
+
+
+def edits_of(records: Sequence[Record], format: str = "auto", *, source: str) -> list[Edit]:
+    """The edits of records that are read already, under the rules of `read_edits`.
+
+    Args:
+        records: at least one.
+        format: as in `read_edits`.
+        source: where they come from, for messages.
+
+    Raises:
+        BadEdit: a record is malformed; the message starts with its place.
+        UnknownName: no such format.
+    """
     layout = resolve_format(format, records)
-    return _native(records) if layout == NATIVE else _published(path, records, layout)
+    return _native(records) if layout == NATIVE else _published(source, records, layout)
 
 
 def write_edits(path: str | os.PathLike[str], edits: Iterable[Edit]) -> None:
@@ -146,7 +181,7 @@ def write_edits(path: str | os.PathLike[str], edits: Iterable[Edit]) -> None:
     lines = []
     for number, edit in enumerate(edits, start=1):
         place = f"edit {number}"
-        with _located(f"{path}: {place}"):
+        with located(f"{path}: {place}"):
             _refuse_repeats(edit, place, seen)
         lines.append(json.dumps(edit.to_json(), ensure_ascii=False) + "\n")
     if not lines:
@@ -158,29 +193,29 @@ def write_edits(path: str | os.PathLike[str], edits: Iterable[Edit]) -> None:
 def _native(records: Sequence[Record]) -> list[Edit]:
     edits, seen = [], {}
     for place, value in records:
-        with _located(place):
+        with located(place):
             edit = Edit.from_json(value)
             _refuse_repeats(edit, place, seen)
         edits.append(edit)
     return edits
 
 
-def _published(path: str | os.PathLike[str], records: Sequence[Record], layout: str) -> list[Edit]:
+def _published(source: str, records: Sequence[Record], layout: str) -> list[Edit]:
     edits: dict[str, Edit] = {}
     left_out = []
     for place, value in records:
-        with _located(place):
+        with located(place):
             plain = translate(layout, value)
             if plain is None or plain["prompt"] in edits:
                 left_out.append(place)
             else:
                 edits[plain["prompt"]] = Edit.from_json(plain)
     if not edits:
-        raise BadEdit(f"{path}: no record has both a prompt and a target; check the file and the format")
+        raise BadEdit(f"{source}: no record has both a prompt and a target; check the file and the format")
     if left_out:
         log.warning(
             "%s: left out %d of %d records that repeat a prompt or have no target; the first is %s",
-            *(path, len(left_out), len(records), left_out[0]),
+            *(source, len(left_out), len(records), left_out[0]),
         )
     return list(edits.values())
 
@@ -192,14 +227,6 @@ def _refuse_repeats(edit: Edit, place: str, seen: dict[tuple[str, str], str]) ->
         first = seen.setdefault((field, value), place)
         if first != place:
             raise BadEdit(f"the {field} {_quote(value)} is already that of {first}; keep one of the two")
-
-
-@contextmanager
-def _located(place: str) -> Iterator[None]:
-    try:
-        yield
-    except BadEdit as error:
-        raise BadEdit(f"{place}: {error}") from None
 
 
 def _known_fields(value: Any, model: type[Edit] | type[Probe], what: str) -> dict[str, Any]:
@@ -228,15 +255,21 @@ def _check_text(value: object, what: str, optional: bool = False) -> None:
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise BadEdit(
-            f"{what} {_quote(value)} holds half a surrogate pair; write the character itself"
-        ) from None
+        raise BadEdit(f"{what} {_quote(value)} holds half a surrogate pair; write the character itself") from None
 
 
 def _as_tuple(value: object, what: str) -> tuple[Any, ...]:
     if not isinstance(value, list | tuple):
         raise BadEdit(f"{what} is {_quote(value)}; it must be a list")
     return tuple(value)
+
+
+def _probes(value: object, what: str) -> tuple[Probe, ...]:
+    probes = _as_tuple(value, what)
+    for probe in probes:
+        if not isinstance(probe, Probe):
+            raise BadEdit(f"{what} holds {_quote(probe)}; each entry must be a Probe")
+    return probes
 
 
 def _quote(value: object) -> str:
@@ -253,9 +286,7 @@ def _replace(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(partial, path)
     except OSError as error:
-        raise BadEdit(
-            f"{path}: cannot be written ({error.strerror}); check the folder and its rights"
-        ) from None
+        raise BadEdit(f"{path}: cannot be written ({error.strerror}); check the folder and its rights") from None
     finally:
         with suppress(OSError):
             partial.unlink()

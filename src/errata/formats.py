@@ -10,16 +10,17 @@ import gzip
 import json
 import os
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from errata import fields
 from errata.errors import BadEdit, unknown_name
+from errata.fields import Fields
 
 NATIVE = "errata"
 GZIP_MAGIC = b"\x1f\x8b"
-
-Fields = dict[str, Any]
 
 
 class Record(NamedTuple):
@@ -27,6 +28,15 @@ class Record(NamedTuple):
 
     place: str
     value: Any
+
+
+@contextmanager
+def located(place: str) -> Iterator[None]:
+    """A BadEdit raised inside begins with the place of the record it is about."""
+    try:
+        yield
+    except BadEdit as error:
+        raise BadEdit(f"{place}: {error}") from None
 
 
 def read_records(path: str | os.PathLike[str]) -> list[Record]:
@@ -66,7 +76,7 @@ def translate(layout: str, value: Any) -> Fields | None:
         BadEdit: the record has another shape.
     """
     if not isinstance(value, dict):
-        raise BadEdit(f"a {layout} record is a JSON object, not {_kind(value)}; check the format")
+        raise BadEdit(f"a {layout} record is a JSON object, not {fields.kind(value)}; check the format")
     read, _ = LAYOUTS[layout]
     return _clean(read(value))
 
@@ -75,56 +85,73 @@ def translate(layout: str, value: Any) -> Fields | None:
 
 
 def _counterfact(record: Fields) -> Fields:
-    """ROME's schema (Meng et al., 2022): neighbourhood prompts share the true object."""
-    rewrite = _object(record, "requested_rewrite")
-    template, subject = _text(rewrite, "prompt"), _text(rewrite, "subject")
+    """ROME's schema (Meng et al., 2022), where neighbourhood prompts share the true object, and EasyEdit's additions.
+
+    Distracting prompts put the edited fact before a neighbour (Hoelscher-Obermaier et al., 2023).
+    """
+    rewrite = fields.mapping(record, "requested_rewrite")
+    template, subject = fields.text(rewrite, "prompt"), fields.text(rewrite, "subject")
     if "{}" not in template:
         raise BadEdit("'requested_rewrite.prompt' has no {}; write {} where the subject belongs")
-    true = _text(_object(rewrite, "target_true"), "str").strip()
+    true = fields.text(fields.mapping(rewrite, "target_true"), "str").strip()
+    target = fields.text(fields.mapping(rewrite, "target_new"), "str")
+    locality = [_probe(prompt, true, "neighbour") for prompt in fields.texts(record, "neighborhood_prompts")]
+    distracting = fields.texts(record, "distracting_neighborhood_prompts")
+    locality += [_probe(prompt, true, "distractor") for prompt in distracting]
+    if "unrelated_relation" in record:
+        other = fields.mapping(record, "unrelated_relation")
+        locality.append(_probe(fields.text(other, "question"), fields.text(other, "object"), "same_subject"))
+    portability = _one_hop(record)
+    if "alternative_subject" in record:
+        alias = template.replace("{}", fields.text(record, "alternative_subject"), 1)
+        portability.append(_probe(alias, target, "alias"))
     return {
         "prompt": template.replace("{}", subject, 1),
-        "target": _text(_object(rewrite, "target_new"), "str"),
+        "target": target,
         "subject": subject,
         "ground_truth": true,
-        "rephrases": _texts(record, "paraphrase_prompts"),
-        "locality": [{"prompt": prompt, "answer": true} for prompt in _texts(record, "neighborhood_prompts")],
-        "id": _case(record),
+        "rephrases": fields.texts(record, "paraphrase_prompts"),
+        "locality": locality,
+        "portability": portability,
+        "id": fields.identifier(record, "case_id"),
     }
 
 
 def _easyedit(record: Fields) -> Fields:
     """EasyEdit's flat CounterFact and KnowEdit's zsRE, wiki_recent and wiki_counterfact."""
-    groups = _object(record, "locality", {})
-    locality = [
-        {"prompt": _text(probe, "prompt"), "answer": _first(probe.get("ground_truth"))}
-        for name in groups
-        for probe in _objects(groups, name)
-    ]
+    true = fields.first_answer(record.get("ground_truth"))
+    locality = _groups(record, "locality")
     if "locality_prompt" in record:
-        answer = _first(record.get("locality_ground_truth"))
-        locality.append({"prompt": _text(record, "locality_prompt"), "answer": answer})
+        answer = fields.first_answer(record.get("locality_ground_truth"))
+        locality.append(_lone_probe(fields.text(record, "locality_prompt"), answer, true))
     return {
-        "prompt": _text(record, "prompt"),
-        "target": _text(record, "target_new"),
-        "subject": _text(record, "subject", ""),
-        "ground_truth": _first(record.get("ground_truth")),
-        "rephrases": [*_texts(record, "rephrase_prompt"), *_texts(record, "rephrase")],
+        "prompt": fields.text(record, "prompt"),
+        "target": fields.text(record, "target_new"),
+        "subject": fields.text(record, "subject", ""),
+        "ground_truth": true,
+        "rephrases": [*fields.texts(record, "rephrase_prompt"), *fields.texts(record, "rephrase")],
         "locality": locality,
-        "id": _case(record),
+        "portability": _groups(record, "portability"),
+        "id": fields.identifier(record, "case_id"),
     }
 
 
 def _zsre(record: Fields) -> Fields:
     """MEND's zsRE (Mitchell et al., 2022): `alt` is to be learnt, `answers` are true, `pred` is a model's."""
-    locality = [{"prompt": _text(record, "loc", ""), "answer": _first(record.get("loc_ans"))}]
+    true, target = fields.first_answer(record.get("answers")), fields.text(record, "alt")
+    answer = fields.first_answer(record.get("loc_ans"))
+    portability = _one_hop(record)
+    if "alter_subject_question" in record:
+        portability.append(_probe(fields.text(record, "alter_subject_question"), target, "alias"))
     return {
-        "prompt": _text(record, "src"),
-        "target": _text(record, "alt"),
-        "subject": _text(record, "subject", ""),
-        "ground_truth": _first(record.get("answers")),
-        "rephrases": _texts(record, "rephrase"),
-        "locality": locality,
-        "id": _case(record),
+        "prompt": fields.text(record, "src"),
+        "target": target,
+        "subject": fields.text(record, "subject", ""),
+        "ground_truth": true,
+        "rephrases": fields.texts(record, "rephrase"),
+        "locality": [_lone_probe(fields.text(record, "loc", ""), answer, true)],
+        "portability": portability,
+        "id": fields.identifier(record, "case_id"),
     }
 
 
@@ -132,10 +159,10 @@ def _wikibio(record: Fields) -> Fields:
     """KnowEdit's WikiBio: the sentence to write after a passage that starts a biography."""
     return _easyedit(
         {
-            "prompt": _text(record, "text"),
-            "target_new": _text(record, "labels"),
-            "subject": _text(record, "concept"),
-            "locality": _object(record, "locality", {}),
+            "prompt": fields.text(record, "text"),
+            "target_new": fields.text(record, "labels"),
+            "subject": fields.text(record, "concept"),
+            "locality": fields.mapping(record, "locality", {}),
         }
     )
 
@@ -148,69 +175,75 @@ LAYOUTS: dict[str, tuple[Callable[[Fields], Fields], frozenset[str]]] = {
 }
 
 
-# Fields of a record, each read with the type it must have
+# Probes
+
+# KnowEdit's groups in the words of `errata.edits.Probe.kind`; a group with another name keeps it.
+KINDS = {
+    "Relation_Specificity": "same_subject",
+    "Forgetfulness": "forgetfulness",
+    "Reasoning": "one_hop",
+    "Subject_Aliasing": "alias",
+    "Logical_Generalization": "logical",
+}
 
 
-def _text(record: Fields, key: str, default: str | None = None) -> str:
-    value = record.get(key, default)
-    if not isinstance(value, str):
-        raise BadEdit(f"'{key}' is {_kind(value)}, not text; check the record and the format")
-    return value
+def _probe(prompt: str, answer: str | None, kind: str | None) -> Fields:
+    return {"prompt": prompt, "answer": answer, "kind": kind}
 
 
-def _texts(record: Fields, key: str) -> list[str]:
-    value = record.get(key, [])
-    values = [value] if isinstance(value, str) else value
-    if not isinstance(values, list) or not all(isinstance(item, str) for item in values):
-        raise BadEdit(f"'{key}' is not a list of texts; check the record and the format")
-    return values
+def _groups(record: Fields, key: str) -> list[Fields]:
+    """The probes of KnowEdit's blocks: groups by name, each a list of prompts with their answers."""
+    groups = fields.mapping(record, key, {})
+    return [
+        _probe(
+            fields.text(probe, "prompt"),
+            fields.first_answer(probe.get("ground_truth")),
+            KINDS.get(name, name.strip().lower()),
+        )
+        for name in groups
+        for probe in fields.mappings(groups, name)
+    ]
 
 
-def _object(record: Fields, key: str, default: Fields | None = None) -> Fields:
-    value = record.get(key, default)
-    if not isinstance(value, dict):
-        raise BadEdit(f"'{key}' is {_kind(value)}, not an object; check the record and the format")
-    return value
+def _lone_probe(prompt: str, answer: str | None, true: str | None) -> Fields:
+    """A locality probe without a name: CounterFact's share the true object, MEND's come from Natural Questions."""
+    if prompt.startswith("nq question"):
+        return _probe(prompt, answer, "unrelated")
+    return _probe(prompt, answer, "neighbour" if answer is not None and answer == true else None)
 
 
-def _objects(record: Fields, key: str) -> list[Fields]:
-    value = record[key]
-    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-        raise BadEdit(f"'{key}' is not a list of objects; check the record and the format")
-    return value
+def _one_hop(record: Fields) -> list[Fields]:
+    """The question that EasyEdit's one-hop files add to a case (Yao et al., 2023)."""
+    block = fields.mapping(record, "portability", {})
+    if "New Question" not in block:
+        return []
+    return [_probe(fields.text(block, "New Question"), fields.text(block, "New Answer"), "one_hop")]
 
 
-def _first(answers: Any) -> str | None:
-    """The first name of the first answer: published files have "x", ["x", "y"] or [["x", "alias"], ["y"]]."""
-    while isinstance(answers, list):
-        answers = next((item for item in answers if item), None)
-    if answers is not None and not isinstance(answers, str):
-        raise BadEdit(f"an answer is {_kind(answers)}, not text; check the record and the format")
-    return answers
-
-
-def _case(record: Fields) -> str | None:
-    return str(record["case_id"]) if "case_id" in record else None
-
-
-def _clean(fields: Fields) -> Fields | None:
+def _clean(edit: Fields) -> Fields | None:
     """The same edit without the blemishes of published files: outer spaces, empty texts, other spellings."""
-    prompt, target = fields["prompt"].strip(), fields["target"].strip()
+    prompt, target = edit["prompt"].strip(), edit["target"].strip()
     if not prompt or not target:
         return None
-    probes = [
-        {"prompt": probe["prompt"].strip(), "answer": (probe["answer"] or "").strip() or None}
-        for probe in fields["locality"]
-    ]
     return {
         "prompt": prompt,
         "target": target,
-        "subject": _spelt_as_in(prompt, fields["subject"].strip()),
-        "ground_truth": (fields["ground_truth"] or "").strip() or None,
-        "rephrases": [text.strip() for text in fields["rephrases"] if text.strip()],
-        "locality": [probe for probe in probes if probe["prompt"]],
-        "id": fields["id"],
+        "subject": _spelt_as_in(prompt, edit["subject"].strip()),
+        "ground_truth": (edit["ground_truth"] or "").strip() or None,
+        "rephrases": [text.strip() for text in edit["rephrases"] if text.strip()],
+        "locality": _clean_probes(edit["locality"]),
+        # a consequence without an answer says nothing about the edit
+        "portability": [probe for probe in _clean_probes(edit["portability"]) if probe["answer"]],
+        "id": edit["id"],
     }
+
+
+def _clean_probes(probes: list[Fields]) -> list[Fields]:
+    return [
+        _probe(probe["prompt"].strip(), (probe["answer"] or "").strip() or None, probe["kind"] or None)
+        for probe in probes
+        if probe["prompt"].strip()
+    ]
 
 
 def _spelt_as_in(prompt: str, subject: str) -> str | None:
@@ -219,11 +252,6 @@ def _spelt_as_in(prompt: str, subject: str) -> str | None:
     start = prompt.lower().find(subject.lower())
     spelt = prompt[start : start + len(subject)]
     return spelt if start >= 0 and spelt.lower() == subject.lower() else None
-
-
-def _kind(value: Any) -> str:
-    names = {type(None): "missing", str: "text", list: "a list", dict: "an object", bool: "true or false"}
-    return names.get(type(value), "a number")
 
 
 # Bytes to records
@@ -250,9 +278,7 @@ def _array(path: str | os.PathLike[str], text: str) -> list[Record]:
 def _lines(path: str | os.PathLike[str], text: str) -> list[Record]:
     return [
         Record(f"{path}:{number}", _parse(path, number, line, "write one JSON object per line"))
-        for number, line in enumerate(
-            text.split("\n"), start=1
-        )  # splitlines would also split inside JSON strings
+        for number, line in enumerate(text.split("\n"), start=1)  # splitlines would also split inside JSON strings
         if line.strip()
     ]
 
@@ -262,8 +288,6 @@ def _parse(path: str | os.PathLike[str], first_line: int, text: str, remedy: str
         return json.loads(text)
     except json.JSONDecodeError as error:
         line = first_line + error.lineno - 1
-        raise BadEdit(
-            f"{path}:{line}: not valid JSON at column {error.colno} ({error.msg}); {remedy}"
-        ) from None
+        raise BadEdit(f"{path}:{line}: not valid JSON at column {error.colno} ({error.msg}); {remedy}") from None
     except (ValueError, RecursionError):  # a number of thousands of digits, thousands of brackets
         raise BadEdit(f"{path}:{first_line}: the JSON holds a value too large to read; {remedy}") from None

@@ -43,12 +43,7 @@ def test_a_benchmark_holds_the_records_it_claims(name: str, caplog: pytest.LogCa
     assert dataset.records == len(edits) == len(rows)
     assert not caplog.records, "nothing may be left out of a file in the package"
     assert all(edit.locality for edit in edits if name not in ("wiki-recent", "wiki-counterfact"))
-
-
-@pytest.mark.parametrize("name", BENCHMARKS)
-def test_row_i_belongs_to_edit_i(name: str):
-    dataset = datasets.get(name)
-    for edit, row in zip(dataset.edits(), dataset.rows(), strict=True):
+    for edit, row in zip(edits, rows, strict=True):  # row i belongs to edit i
         assert json.dumps(edit.target)[1:-1] in json.dumps(row)
 
 
@@ -57,7 +52,7 @@ def test_the_first_case_of_counterfact():
     assert edit.prompt == "The mother tongue of Danielle Darrieux is"
     assert (edit.subject, edit.target, edit.ground_truth) == ("Danielle Darrieux", "English", "French")
     assert len(edit.rephrases) == 2
-    assert edit.locality[0] == Probe("The mother tongue of Léon Blum is", "French")
+    assert edit.locality[0] == Probe("The mother tongue of Léon Blum is", "French", "neighbour")
     assert edit.id == "0"
 
 
@@ -70,8 +65,11 @@ def test_the_first_question_of_zsre():
         ground_truth="Aspidoceratidae",
         rephrases=("What family are Epaspidoceras?",),
         locality=(
-            Probe("The taxon rank of Epaspidoceras is", "genus"),
-            Probe("Epaspidoceras taxon rank", "genus"),
+            Probe("The taxon rank of Epaspidoceras is", "genus", "same_subject"),
+            Probe("Epaspidoceras taxon rank", "genus", "same_subject"),
+        ),
+        portability=(
+            Probe("What is the common name for the family Epaspidoceras belongs to?", "Owlet moths", "one_hop"),
         ),
     )
 
@@ -81,6 +79,29 @@ def test_the_data_stay_small_and_every_file_has_a_source():
     sources = (_base.DATA / "SOURCES.md").read_text()
     assert sum(file.stat().st_size for file in files) < 2.5 * MEBIBYTE
     assert {file.name for file in files} <= set(re.findall(r"`([\w-]+\.jsonl?\.gz)`", sources))
+
+
+def test_every_file_is_a_data_set_with_the_licence_and_records_of_its_source():
+    rows = [line.split(" | ") for line in (_base.DATA / "SOURCES.md").read_text().splitlines() if ".gz` |" in line]
+    stated = {row[0].strip("| `"): (row[1], row[3]) for row in rows}
+    found = [datasets.get(name) for name in datasets.names()]
+    here = [dataset for dataset in found if dataset.path and dataset.path.parent == _base.DATA]
+    assert {dataset.path.name for dataset in here if dataset.path} == {file.name for file in _base.DATA.glob("*.gz")}
+    for dataset in here:
+        assert dataset.path
+        assert stated[dataset.path.name] == (f"{dataset.records:,}", dataset.licence)
+
+
+def test_what_states_no_licence_is_not_in_the_package():
+    for dataset in map(datasets.get, datasets.names()):
+        assert (dataset.path is None) == (dataset.licence == "none stated")
+
+
+def test_counterfact_lab_says_what_its_probes_look_at():
+    edits = datasets.get("counterfact-lab").edits()
+    assert {(probe.kind, probe.answer == edit.ground_truth) for edit in edits for probe in edit.locality} == {
+        ("neighbour", True)
+    }
 
 
 def test_an_unknown_name_suggests_the_nearest():
@@ -97,6 +118,8 @@ def test_open_takes_a_name():
 def test_a_name_knows_its_own_format():
     with pytest.raises(BadConfig, match="has its own format"):
         datasets.open("zsre", format="easyedit")
+    with pytest.raises(BadConfig, match="data set 'zsre' has its own format"):
+        datasets.open("zsre=mine.json", format="easyedit")
 
 
 @pytest.mark.parametrize("as_type", [str, Path])
@@ -122,6 +145,20 @@ def test_open_recognises_a_published_file(tmp_path: Path):
     assert datasets.open(path).edits() == [Edit("Ann is a", "painter")]
 
 
+def test_a_data_set_is_read_from_the_users_copy(tmp_path: Path):
+    path = tmp_path / "whole.json"
+    path.write_text(json.dumps([{"prompt": "Ann is a", "target_new": "painter"}]))
+    dataset = datasets.open(f"wiki-recent={path}")
+    assert (dataset.name, dataset.path, dataset.records) == ("wiki-recent", path, 570)
+    assert dataset.edits() == datasets.get("wiki-recent").at(path).edits() == [Edit("Ann is a", "painter")]
+
+
+def test_an_equals_sign_in_a_path_is_a_path(tmp_path: Path):
+    path = tmp_path / "zsre=1.jsonl"
+    write_edits(path, [Edit("Ann is a", "painter")])
+    assert datasets.open(path).edits() == [Edit("Ann is a", "painter")]
+
+
 @pytest.mark.parametrize("text", ["missing.jsonl", "./missing", "some/folder"])
 def test_a_missing_path_is_not_taken_for_a_name(text: str):
     with pytest.raises(BadEdit, match=r"cannot be read \(No such file"):
@@ -130,7 +167,7 @@ def test_a_missing_path_is_not_taken_for_a_name(text: str):
 
 def test_a_data_set_that_may_not_ship_asks_for_a_path():
     dataset = Dataset("elsewhere", "examples", "unknown", "github.com/someone/examples", 3, None)
-    with pytest.raises(BadEdit, match=r"pass a file's path \(github\.com/someone/examples\)"):
+    with pytest.raises(BadEdit, match=r"not in the package .* get it from github\.com/someone/examples and write"):
         dataset.edits()
 
 

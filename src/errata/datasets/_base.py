@@ -1,15 +1,22 @@
-"""What a data set is, and the registry that finds them. Knows no data set in particular."""
+"""What a data set is, of edits or of labelled examples, and the registry that finds them.
+
+Knows files, examples and licences; knows no data set in particular. How an example is scored is known to
+`errata.evaluate`.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from errata.edits import Edit, read_edits
+from errata.datasets import _hub
+from errata.edits import Edit, Probe, edits_of
 from errata.errors import BadEdit
-from errata.formats import read_records
+from errata.fields import Fields, kind
+from errata.formats import Record, located, read_records
 from errata.registry import Registry
 
 DATA = Path(__file__).parent / "data"
@@ -18,18 +25,55 @@ DATASETS: Registry[Callable[[], Dataset]] = Registry("data set", "errata.dataset
 register_dataset = DATASETS.register
 
 
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A labelled example: which of these texts belongs to this prompt?
+
+    Attributes:
+        prompt: the question, claim or beginning; "" where each choice is a whole text, as in minimal pairs.
+        choices: the names of the classes, or the texts that may follow; at least one.
+        gold: index of the right choice; None where none is right, as with stereotypes.
+        labels: what kind of text each choice is, where that is not its name ("stereotype", …); else empty.
+        subject: whom the prompt is about, as written there.
+        kind: by which scores are told apart: a paradigm, a field, a split.
+        id: the record's own name.
+
+    Raises:
+        BadEdit: there is no choice, gold names none of them, or the labels are not one a choice.
+    """
+
+    prompt: str
+    choices: tuple[str, ...]
+    gold: int | None = None
+    labels: tuple[str, ...] = ()
+    subject: str | None = None
+    kind: str | None = None
+    id: str | None = None
+
+    def __post_init__(self) -> None:
+        n = len(self.choices)
+        if n == 0 or not all(choice.strip() for choice in self.choices):
+            raise BadEdit("an example has no choices or an empty one; give the texts to choose from")
+        if self.gold is not None and not 0 <= self.gold < n:
+            raise BadEdit(f"the gold answer is choice {self.gold} of {n}; choices count from 0")
+        if self.labels and len(self.labels) != n:
+            raise BadEdit(f"an example has {len(self.labels)} labels for {n} choices; give one for each")
+
+
 @dataclass(frozen=True)
 class Dataset:
-    """A file of records, with what a reader should know before quoting a figure from it.
+    """Records of edits, with what a reader should know before quoting a figure from them.
 
     Attributes:
         name: what it is called here.
         description: one line on what a record holds.
-        licence: SPDX identifier, or "unknown" for the user's own file.
+        licence: SPDX identifier; "unknown" for the user's own file, "none stated" where the publisher gave none.
         source: repository and path, or paper, that published it.
-        records: how many records the file has.
-        path: the file; None where the licence forbids to ship it and the user must point to a copy.
+        records: how many records there are.
+        path: the file; None where the licence forbids to ship it and the user must point to a copy (`at`).
         format: a format of `errata.edits.read_edits`.
+        hub: the records' name on the Hugging Face hub, "owner/name[/config][#split]", where they lie there.
+        beside: name of the data set whose questions none of these edits is about, if there is one.
     """
 
     name: str
@@ -39,26 +83,112 @@ class Dataset:
     records: int
     path: Path | None
     format: str = "auto"
+    hub: str | None = None
+    beside: str | None = None
+
+    @property
+    def holds(self) -> str:
+        """What the records are: "edits", "examples", "edits, examples" or "facts"."""
+        return "edits"
 
     def edits(self) -> list[Edit]:
         """The edits, one prompt never twice (see `errata.edits.read_edits`).
 
         Raises:
-            BadEdit: the file is malformed or is not in the package.
+            BadEdit: a record is malformed, or the records are not in the package or hold no edits.
         """
-        return read_edits(self._file(), self.format)
+        return edits_of(self._records(), self.format, source=str(self.path or self.hub))
 
     def rows(self) -> list[dict[str, Any]]:
-        """The records as published, with the fields that an Edit has no place for.
+        """The records as published, with the fields that an Edit or an Example has no place for.
 
         In the data sets of the package row i belongs to edit i.
 
         Raises:
-            BadEdit: the file cannot be read or is not in the package.
+            BadEdit: the records cannot be read or are not in the package.
         """
-        return [record.value for record in read_records(self._file())]
+        return [record.value for record in self._records()]
+
+    def examples(self) -> list[Example]:
+        """The labelled examples. Raises BadEdit where the records hold none, or are malformed or missing."""
+        raise BadEdit(f"data set '{self.name}' holds {self.holds} and no labelled examples; {_others('examples')}")
+
+    def upstream(self) -> list[Probe]:
+        """Questions that no edit here is about and that the model should go on answering; none by default."""
+        return DATASETS.get(self.beside)().upstream() if self.beside else []
+
+    def at(self, place: str | os.PathLike[str]) -> Dataset:
+        """The same data set, read from the user's own copy: a path, or "hf:owner/name[/config][#split]".
+
+        The records are counted when they are read, not now; `records` stays what was published.
+
+        Raises:
+            BadConfig: the hub name is malformed.
+        """
+        text = os.fspath(place)
+        if text.startswith(_hub.PREFIX):
+            return replace(self, path=None, hub=_hub.parse(text).name)
+        return replace(self, path=Path(text), hub=None)
+
+    def _records(self) -> list[Record]:
+        if self.hub is not None:
+            return _hub.records(_hub.parse(_hub.PREFIX + self.hub))
+        return read_records(self._file())
 
     def _file(self) -> Path:
         if self.path is None:
-            raise BadEdit(f"data set '{self.name}' is not in the package; pass a file's path ({self.source})")
+            raise BadEdit(
+                f"data set '{self.name}' is not in the package (licence: {self.licence}); get it from {self.source} "
+                f"and write {self.name}=PATH, or get('{self.name}').at(path)"
+            )
         return self.path
+
+
+@dataclass(frozen=True)
+class Task(Dataset):
+    """Records that are labelled examples, each read by `read` from one published record.
+
+    Attributes:
+        read: the example of a record; raises BadEdit for a record of another shape.
+    """
+
+    read: Callable[[Fields], Example] = field(kw_only=True, repr=False)
+
+    @property
+    def holds(self) -> str:
+        return "examples"
+
+    def edits(self) -> list[Edit]:
+        """None: an example asks for no change. Raises BadEdit, always."""
+        raise BadEdit(f"data set '{self.name}' holds examples and no edits; {_others('edits')}")
+
+    def examples(self) -> list[Example]:
+        """The examples, one a record and in its order.
+
+        Raises:
+            BadEdit: a record is malformed, the message starting with its place; or there is no file.
+        """
+        return [read_example(record, self.read) for record in self._records()]
+
+
+def read_example(record: Record, read: Callable[[Fields], Example]) -> Example:
+    """The example of one record. Raises BadEdit with the record's place for one of another shape."""
+    with located(record.place):
+        if not isinstance(record.value, dict):
+            raise BadEdit(f"a record is a JSON object, not {kind(record.value)}; check the file")
+        return read(record.value)
+
+
+def choice_of(answer: Any, choices: tuple[str, ...]) -> int:
+    """The index of a published answer: an index, its digits, or the choice itself. Raises BadEdit for others."""
+    if isinstance(answer, str) and answer in choices:
+        return choices.index(answer)
+    if isinstance(answer, str) and answer.isdecimal():
+        answer = int(answer)
+    if isinstance(answer, int) and not isinstance(answer, bool) and 0 <= answer < len(choices):
+        return answer
+    raise BadEdit(f"the answer {answer!r} is none of {', '.join(choices)}; check the record")
+
+
+def _others(holds: str) -> str:
+    return f"`errata datasets` says which hold {holds}"

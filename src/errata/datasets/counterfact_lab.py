@@ -16,4 +16,5 @@ def counterfact_lab() -> Dataset:
         records=1120,
         path=DATA / "counterfact-lab.jsonl.gz",
         format="errata",
+        beside="lab-facts",
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from errata.datasets._base import Dataset, register_dataset
-from errata.edits import Edit
+from errata.edits import Edit, Probe
 from errata.errors import BadEdit, unknown_name
 from errata.formats import read_records
 
@@ -21,9 +21,18 @@ class LabFacts(Dataset):
     same_subject, known (whether the lab's model answers right) and split.
     """
 
+    @property
+    def holds(self) -> str:
+        return "facts"
+
     def edits(self) -> list[Edit]:
         """None: a fact asks for no change, and Errata invents no answers. Raises BadEdit, always."""
         raise BadEdit(f"data set '{self.name}' holds facts and no edits; use its rows, or edit 'counterfact'")
+
+    def upstream(self) -> list[Probe]:
+        """Facts of the split "locality" that the lab's model knows, each with its true answer."""
+        known = [row for row in self.rows("locality") if row["known"]]
+        return [Probe(row["prompt"], row["target"]) for row in known]
 
     def rows(self, split: str | None = None) -> list[dict[str, Any]]:
         """Every fact, or those of one split.
