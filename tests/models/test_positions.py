@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from errata.errors import BadEdit, BadModel
-from errata.models.positions import subject_last_token
+from errata.models.positions import subject_last_token, subject_span
 from tiny import tiny_model
 
 
@@ -26,6 +26,9 @@ def test_the_token_ends_the_subject(prompt: str, subject: str, bos: bool) -> Non
     column = subject_last_token(model, prompt, subject)
     upto = model.tokenizer.decode(ids[: column + 1], skip_special_tokens=True)
     assert upto == prompt[: prompt.index(subject) + len(subject)]
+    span = subject_span(model, prompt, subject)
+    assert span.stop == column + 1
+    assert model.tokenizer.decode(ids[span.start : span.stop]).strip() == subject
 
 
 def test_bos_shifts_by_one() -> None:

@@ -16,12 +16,20 @@ if TYPE_CHECKING:
 def subject_last_token(model: EditableModel, prompt: str, subject: str) -> int:
     """Column, in the unpadded ids of `prompt`, of the last token of `subject`; a BOS token counts.
 
+    Raises: as `subject_span`, which says how the subject is found.
+    """
+    return subject_span(model, prompt, subject).stop - 1
+
+
+def subject_span(model: EditableModel, prompt: str, subject: str) -> range:
+    """Columns, in the unpadded ids of `prompt`, of the tokens that hold `subject`; a BOS token counts.
+
     The prompt is tokenised once, as a whole, and read back through character offsets: pieces tokenised by
     themselves have other boundaries. Braces are plain text. If the subject occurs more than once the first
     occurrence counts, as in ROME (arXiv:2202.05262), whose templates have one place for it.
 
     Raises:
-        BadEdit: the prompt does not contain the subject, or no token covers it.
+        BadEdit: the prompt does not contain the subject, or no token ends it.
         BadModel: the tokenizer reports no offsets.
     """
     start = prompt.find(subject) if subject else -1
@@ -34,7 +42,8 @@ def subject_last_token(model: EditableModel, prompt: str, subject: str) -> int:
         )
     last = start + len(subject) - 1
     spans = model.tokenizer(prompt, return_offsets_mapping=True, verbose=False)["offset_mapping"]
-    covering = [column for column, (begin, stop) in enumerate(spans) if begin <= last < stop]
-    if not covering:
+    ending = [column for column, (begin, stop) in enumerate(spans) if begin <= last < stop]
+    if not ending:
         raise BadEdit(f"no token of the prompt '{prompt}' ends the subject '{subject}'; trim its spaces")
-    return covering[-1]
+    holding = [column for column, (begin, stop) in enumerate(spans) if begin <= last and start < stop]
+    return range(holding[0], ending[-1] + 1)
