@@ -110,6 +110,11 @@ class Editor:
         """Where every edit stands."""
         return self._state
 
+    @property
+    def patches(self) -> list[Patch]:
+        """The patches in force, oldest first."""
+        return list(self._stack.patches.values())
+
     # -- editing -------------------------------------------------------------------------------------------------
 
     def edit(
@@ -263,7 +268,7 @@ class Editor:
         writers = {"lora": export_lora, "merged": export_merged}
         if to not in writers:
             raise BadConfig(f"cannot export to '{to}'; choose lora or merged")
-        patches = list(self._stack.patches.values())
+        patches = self.patches
         if dry_run:  # written for real, elsewhere: what cannot be exported says so now
             with tempfile.TemporaryDirectory(prefix="errata-") as elsewhere:
                 writers[to](self.editable, patches, Path(elsewhere) / "export")

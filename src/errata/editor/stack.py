@@ -42,19 +42,33 @@ class Stack:
             self._files[file.sha256] = load_patch(path, expect_sha256=file.sha256, fingerprint=fingerprint)
         return self._files[file.sha256]
 
-    def part(self, unit: Unit, wanted: Collection[str]) -> tuple[PatchFile, Patch | None]:
+    def part(
+        self, unit: Unit, wanted: Collection[str], standing: Collection[str]
+    ) -> tuple[PatchFile, Patch | None]:
         """The unit's file, current or earlier, that can stand for exactly the edits `wanted`, and its patch for them.
 
+        `standing` are all edits in force: a patch into which others were trained again is of no use, and the one that
+        repeats most of what is in force comes first.
         Raises: Inseparable if none can; they have to be solved again then.
         """
-        for file in reversed(unit.files):
+        newest_first = unit.files[::-1]
+        for file in sorted(newest_first, key=lambda one: -len(self.load(one).repeats)):
             patch = self.load(file)
-            if set(wanted) <= set(patch.edits):
+            if set(wanted) <= set(patch.edits) and patch.repeats <= set(standing):
                 try:
                     return file, patch.without([id for id in patch.edits if id not in wanted])
                 except Inseparable:
                     continue
         raise Inseparable(f"edits {', '.join(unit.edits)} were solved together and cannot be taken apart")
+
+    def outdated(self, unit: Unit, wanted: Collection[str], standing: Collection[str]) -> bool:
+        """Whether the unit's file repeats other edits than it should, given those `standing`, though its own stay."""
+        if not any(self.load(file).repeats for file in unit.files):
+            return False
+        try:
+            return self.part(unit, wanted, standing)[0] != unit.patch
+        except Inseparable:
+            return True
 
     def plan(self, state: State) -> dict[Slot, Patch]:
         """The patches that `state` asks for."""
@@ -81,7 +95,7 @@ class Stack:
         planned = self.plan(state)
         for slot, patch in self.patches.items():
             kept = planned.get(slot)
-            if kept is not None and kept.edits == patch.edits and kept.order == patch.order:
+            if kept is not None and _alike(kept, patch):
                 planned[slot] = patch
             else:
                 patch.detach(self.model)
@@ -117,3 +131,7 @@ class Stack:
                 patch.detach(self.model)
             for patch in resting:
                 patch.attach(self.model)
+
+
+def _alike(one: Patch, other: Patch) -> bool:
+    return (one.edits, one.repeats, one.order) == (other.edits, other.repeats, other.order)

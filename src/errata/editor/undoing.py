@@ -38,15 +38,19 @@ def plan_change(model: EditableModel, stack: Stack, state: State, change: Change
     notes: list[str] = []
     changed: dict[Slot, Patch | None] = {}  # what lower units become, on which higher ones are solved
     before = {unit.seq: standing(unit, state) for unit in state.units}
+    after = {unit.seq: standing(unit, change.after) for unit in change.after.units}
+    present = {id for ids in after.values() for id in ids}
     for unit in change.after.units:
-        wanted = standing(unit, change.after)
-        if wanted == before[unit.seq]:
+        wanted = after[unit.seq]
+        if wanted == before[unit.seq] and not stack.outdated(unit, wanted, present):
             continue
         file, patch = unit.patch, None
         try:
-            file, patch = stack.part(unit, wanted) if wanted else (file, None)
+            file, patch = stack.part(unit, wanted, present) if wanted else (file, None)
         except Inseparable:
-            notes.append(f"{', '.join(wanted)}: solved again, since the edits of this batch were solved together")
+            alone = wanted == before[unit.seq]
+            why = "undone edits were trained into it" if alone else "the edits of this batch were solved together"
+            notes.append(f"{', '.join(wanted)}: solved again, since {why}")
             if write:
                 patch = _refitted(model, stack, state, unit, wanted, changed)
                 file = write(patch)

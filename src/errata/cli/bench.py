@@ -1,0 +1,118 @@
+"""`errata bench`: methods against data under a protocol, into a directory of results. Interrupted, --resume goes on."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from errata.cli import _common as common
+
+if TYPE_CHECKING:
+    from errata.evaluate.recipe import Recipe
+    from errata.evaluate.results import Results
+
+HEADLINE = ("reliability", "generalization", "locality", "retention", "upstream-retention", "drawdown", "perplexity.change")
+PROBLEMS = 1
+
+
+@click.command()
+@click.option("--recipe", help="A packaged recipe, or a YAML file; the options below change what it says.")
+@click.option("--model", help="A lab model (lab:gpt), a directory or a hub id.")
+@click.option("--dataset", help="A data set (`errata datasets`), or a file of edits.")
+@click.option("--methods", help="Methods by name, with options after colons: grace,grace:radius=4,ft")
+@click.option("--protocol", help="single, batch or sequential (the default).")
+@click.option("--n", type=click.IntRange(min=1), help="How many edits, drawn by the seed.")
+@click.option("--size", type=click.IntRange(min=1), help="Edits solved together.")
+@click.option("--checkpoints", help="After how many edits of a sequence to measure: 1,10,100")
+@click.option("--seed", type=int, help="Seed of drawing and order.")
+@click.option("--metrics", help="Metrics by name; all by default.")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Directory of results.")
+@click.option("--resume", is_flag=True, help="Go on with the results that are there.")
+@common.dry_run_option
+@common.json_option
+@click.pass_context
+def command(context: click.Context, recipe: str | None, out: Path, resume: bool, dry_run: bool, as_json: bool, **given: Any) -> None:
+    """Measure methods on a model and data, before, while and after they edit.
+
+    Writes every answer and figure under OUT (`errata report OUT` draws them).
+    """
+    common.quiet()
+    from errata.evaluate.recipe import Recipe, read
+    from errata.evaluate.runner import check, run
+
+    values = read(recipe) if recipe else {}
+    chosen = Recipe.of(values | {name: value for name, value in _typed(given).items() if value is not None})
+    check(chosen)
+    if dry_run:
+        _plan(chosen, as_json)
+        return
+    results = run(chosen, out, resume=resume, progress=sys.stderr.isatty())
+    _print(results, as_json)
+    for label, problem in results.problems().items():
+        click.echo(f"errata: {label}: {problem}", err=True)
+    if results.problems():
+        context.exit(PROBLEMS)
+
+
+def _typed(given: dict[str, Any]) -> dict[str, Any]:
+    """Options as a recipe's values."""
+    lists = {name: [item.strip() for item in given[name].split(",")] for name in ("methods", "metrics") if given[name]}
+    if "methods" in lists:
+        lists["methods"] = [_contender(text) for text in lists["methods"]]
+    if given["checkpoints"]:
+        try:
+            lists["checkpoints"] = [int(item) for item in given["checkpoints"].split(",")]
+        except ValueError:
+            raise click.UsageError(f"--checkpoints are numbers with commas, not '{given['checkpoints']}'") from None
+    return given | lists
+
+
+def _contender(text: str) -> dict[str, Any]:
+    """`grace:radius=4` as a method with an option."""
+    method, *options = text.split(":")
+    pairs = [option.partition("=") for option in options]
+    for name, equals, _ in pairs:
+        if not equals:
+            raise click.UsageError(f"write an option of a method as name=value, as in {method}:{name or 'radius'}=4")
+    return {"method": method, "label": text.replace(":", " ")} | {name: value for name, _, value in pairs}
+
+
+def _plan(recipe: Recipe, as_json: bool) -> None:
+    """What would be run; reads the data, loads no model."""
+    from errata.evaluate.setting import prepare
+
+    setting = prepare(recipe)
+    total = len(setting.edits)
+    plan = {
+        "model": recipe.model, "dataset": recipe.dataset, "protocol": recipe.protocol, "edits": total,
+        "questions": len(setting.everything()), "upstream": len(setting.upstream),
+        "checkpoints": recipe.moments(total) if recipe.protocol == "sequential" else [total],
+        "methods": [contender.label for contender in recipe.methods],
+    }  # fmt: skip
+    if as_json:
+        common.print_json([plan])
+        return
+    for name, value in plan.items():
+        click.echo(f"{name:12} {', '.join(map(str, value)) if isinstance(value, list) else value}")
+    click.echo("nothing was run and nothing was written")
+
+
+def _print(results: Results, as_json: bool) -> None:
+    """The figures at the end of every method's stream."""
+    rows = []
+    for contender in results.recipe.methods:
+        if measured := results.run(contender).figures():
+            rows.append({"method": contender.label, **measured[-1]})
+    if as_json:
+        common.print_json(rows)
+        return
+    for row in rows:
+        click.echo(f"{row['method']} after {row['edits']} edits")
+        for name in HEADLINE:
+            if figure := row["figures"].get(name):
+                told = f"{figure['value']:.3f}  [{figure['low']:.3f}, {figure['high']:.3f}]  n={figure['n']}"
+                click.echo(f"  {name:20} {told}")
+    click.echo(f"every answer and figure is in {results.path}; `errata report {results.path}` draws them")

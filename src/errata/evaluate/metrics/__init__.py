@@ -1,0 +1,1 @@
+"""One metric a file, found by name. A metric reads `Evidence` and gives figures; see `_base`."""

@@ -1,0 +1,17 @@
+"""Generalization (paraphrase): whether an edit holds when its question is put in other words.
+
+After Mitchell et al. (2022, MEND) and Meng et al. (2022, ROME), whose figure is "tokens". It looks at the same fact in
+other words; what follows from the fact is `portability`.
+"""
+
+from __future__ import annotations
+
+from errata.evaluate.evidence import Evidence
+from errata.evaluate.metrics._base import Figures, register_metric
+from errata.evaluate.metrics._graded import graded
+
+
+@register_metric("generalization", better="higher", needs=("generalization",))
+def generalization(evidence: Evidence) -> Figures:
+    """Share of an edit's rephrased questions that are answered with the target, end included."""
+    return graded(evidence.of("generalization"))

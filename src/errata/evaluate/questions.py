@@ -1,0 +1,93 @@
+"""Questions to a model: what is asked, what the answer should be, and why it is asked.
+
+A question without an expected answer asks whether the model still says what it said before any edit. Knows edits; knows
+no model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+from errata.edits import Edit
+from errata.errors import BadEdit, unknown_name
+
+Kind = Literal["reliability", "generalization", "portability", "locality", "robustness", "upstream"]
+KINDS: tuple[str, ...] = get_args(Kind)
+WORDING = "~"  # between an edit's id and the number of another wording of it
+MUST_FOLLOW = ("reliability", "generalization", "portability", "robustness")
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One question of an evaluation.
+
+    Attributes:
+        kind: why it is asked: "reliability" (an edit's own prompt), "generalization" (its rephrases), "portability"
+            (what follows from it), "robustness" (its prompt under a shift), "locality" (what it must not move),
+            "upstream" (what the model knew and no edit is about).
+        prompt: what the model reads.
+        expected: the right answer; None where whatever the model said before is right.
+        edit: id of the edit it belongs to; None for "upstream".
+        about: which sort of that kind, such as "neighbour" or "typo"; empty where there is one sort.
+        rival: the answer that CounterFact's comparisons set against `expected`.
+
+    Raises: BadEdit for an empty prompt, or for a question that must follow an edit and has no expected answer.
+    """
+
+    kind: str
+    prompt: str
+    expected: str | None = None
+    edit: str | None = None
+    about: str = ""
+    rival: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise unknown_name("kind of question", self.kind, KINDS)
+        if not self.prompt.strip():
+            raise BadEdit("a question's prompt is empty; fill it in")
+        if self.expected is not None and not self.expected.strip():
+            raise BadEdit(f"the expected answer to {self.prompt!r} is empty; fill it in or leave it out")
+        if self.expected is None and self.kind in MUST_FOLLOW:
+            raise BadEdit(f"the {self.kind} question {self.prompt!r} has no expected answer; add one")
+
+    @property
+    def name(self) -> str:
+        """Kind and sort: "locality.neighbour"."""
+        return f"{self.kind}.{self.about}" if self.about else self.kind
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values, without the fields that are empty."""
+        return {name: value for name, value in asdict(self).items() if value not in (None, "")}
+
+
+def questions_of(edits: Iterable[Edit]) -> list[Question]:
+    """What to ask about each edit: its prompt, its rephrases, what follows from it and what must not move."""
+    return [question for edit in edits for question in _of(edit)]
+
+
+def _of(edit: Edit) -> list[Question]:
+    id, truth = edit.id, edit.ground_truth
+    asked = [Question("reliability", edit.prompt, edit.target, id, rival=truth)]
+    asked += [Question("generalization", prompt, edit.target, id, rival=truth) for prompt in edit.rephrases]
+    asked += [Question("portability", p.prompt, p.answer, id, p.kind or "") for p in edit.portability]
+    # In CounterFact's comparison a neighbour's true answer is set against what the edit makes the model say.
+    asked += [Question("locality", p.prompt, p.answer, id, p.kind or "", rival=edit.target) for p in edit.locality]
+    return asked
+
+
+def wording_of(edit: str, number: int) -> str:
+    """Id of the edit that puts another wording of an edit into a stream."""
+    return f"{edit}{WORDING}{number}"
+
+
+def fact_of(edit: str) -> str:
+    """Id of the edit that an id is another wording of: what stands or falls together counts once."""
+    return edit.partition(WORDING)[0]
+
+
+def distinct_prompts(questions: Sequence[Question]) -> list[str]:
+    """Every prompt once, in order."""
+    return list(dict.fromkeys(question.prompt for question in questions))
