@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from errata.cli import _common as common
+from errata.lab import recipes
 
 
 @click.group("lab", no_args_is_help=False)
@@ -15,15 +16,17 @@ def command() -> None:
 
 
 @command.command()
-@click.argument("name", type=click.Choice(["gpt"]))
+@click.argument("name", type=click.Choice(recipes.names()))
 @click.argument("out", type=click.Path(path_type=Path, file_okay=False))
-def train(name: str, out: Path) -> None:
+@common.dry_run_option
+def train(name: str, out: Path, dry_run: bool) -> None:
     """Train a model in OUT and write it to OUT/model; interrupted, the same command goes on where it was."""
+    if dry_run:
+        click.echo(f"lab:{name} would be trained in {out} and written to {out / 'model'}; nothing was written")
+        return
     common.quiet()
-    from errata.lab.recipes.gpt import Recipe, Training
-
     out.mkdir(parents=True, exist_ok=True)
-    training = Training(Recipe(), out)
+    training = recipes.training(name, out)
     training.run()
     training.export(out / "model")
     click.echo(f"lab:{name} written to {out / 'model'}")
@@ -33,13 +36,15 @@ def train(name: str, out: Path) -> None:
 @click.argument("model", default="lab:gpt")
 @common.json_option
 def check(model: str, as_json: bool) -> None:
-    """Ask MODEL every phrasing of every fact of lab-facts; an answer counts when it is the target and then ends."""
+    """Ask MODEL about every fact of lab-facts in every phrasing; an answer counts when it is the target and then ends.
+
+    A causal model is given sentences to complete, an encoder-decoder questions, a classifier claims to judge.
+    """
     common.quiet()
-    from errata.datasets import get
-    from errata.lab.knowledge import measure
+    from errata.lab.knowledge import examine
     from errata.models import EditableModel
 
-    found = measure(EditableModel.load(model), get("lab-facts").rows())
+    found = examine(EditableModel.load(model))
     if as_json:
         common.print_json(found.table())
     else:

@@ -1,18 +1,27 @@
 """How much of `lab-facts` a model knows: greedy answers that end, on phrasings it was and was not trained on.
 
-Knows facts and answers; nothing of training.
+A causal model completes sentences, an encoder-decoder answers questions, a classifier judges claims. Knows facts and
+answers; nothing of training.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple
 
 from tqdm import tqdm
 
+from errata.datasets import get
+from errata.lab.claims import claims
+from errata.lab.questions import ask, learned, unlearned
 from errata.models import EditableModel
+
+Row = Mapping[str, Any]
+Part = Literal["seen", "held_out"]
+PARTS: tuple[Part, ...] = ("seen", "held_out")
+DRAWS = 3  # of a supported and a refuted claim of every fact
 
 
 @dataclass(frozen=True)
@@ -32,27 +41,39 @@ class Score:
 
 @dataclass(frozen=True)
 class Knowledge:
-    """Exact match under free generation, by relation, and whether each row's own prompt was answered rightly."""
+    """Exact match under free generation, by relation, and whether each row's own prompts were answered rightly.
+
+    Attributes:
+        seen, held_out: scores by relation, on phrasings for training and on others.
+        known: for each row.
+        untaught: the same of facts that were kept from the model, where there are such.
+        guess: share of those that the most frequent answer of their relation gets right.
+    """
 
     seen: Mapping[str, Score]
     held_out: Mapping[str, Score]
     known: Sequence[bool]
+    untaught: Knowledge | None = None
+    guess: float | None = None
 
     @staticmethod
     def total(scores: Mapping[str, Score]) -> Score:
         return sum(scores.values(), Score(0, 0))
 
     def table(self) -> list[dict[str, Any]]:
-        """A row for all facts together, then one for each relation."""
+        """A row for all facts together, then one for each relation, then one for all that were kept from the model."""
         scores = [("all", self.total(self.seen), self.total(self.held_out))]
         scores += [(name, self.seen[name], self.held_out[name]) for name in sorted(self.seen)]
-        return [
+        rows = [
             {
                 "relation": name,
                 "seen": seen.share, "seen_asked": seen.asked, "held_out": held.share, "held_out_asked": held.asked,
             }
             for name, seen, held in scores
         ]  # fmt: skip
+        if self.untaught is not None:
+            rows.append({**self.untaught.table()[0], "relation": "untaught", "guess": self.guess})
+        return rows
 
     def markdown(self) -> str:
         """The table as documentation quotes it."""
@@ -65,35 +86,83 @@ class Knowledge:
             f"| {row['held_out']:.1%} | {row['held_out_asked']} |"
             for row in self.table()
         ]
-        return "\n".join(
-            [*lines, "", f"facts known by their own prompt: {sum(self.known)} of {len(self.known)}"]
-        )
+        lines += ["", f"facts known by their own prompt: {sum(self.known)} of {len(self.known)}"]
+        if self.guess is not None:
+            lines.append(f"untaught facts that their relation's most frequent answer gets right: {self.guess:.1%}")
+        return "\n".join(lines)
 
 
-def measure(model: EditableModel, rows: Sequence[Mapping[str, Any]], batch_size: int = 256) -> Knowledge:
+class Asked(NamedTuple):
+    """One prompt about the fact in row `fact`; the fact is known if all its `own` prompts are answered rightly."""
+
+    fact: int
+    part: Part
+    prompt: str
+    target: str
+    own: bool
+
+
+def examine(model: EditableModel, batch_size: int = 256) -> Knowledge:
+    """Ask about every fact of `lab-facts`. Facts that are kept from encoder-decoders of the lab are told apart."""
+    if model.task != "seq2seq":
+        return measure(model, get("lab-facts").rows(), batch_size)
+    taught, rest = learned(), unlearned()
+    found = measure(model, taught, batch_size)
+    return replace(found, untaught=measure(model, rest, batch_size), guess=guess_rate(rest, taught))
+
+
+def guess_rate(rows: Sequence[Row], known: Iterable[Row]) -> float:
+    """Share of `rows` that the most frequent answer of their relation, among the `known` ones, gets right."""
+    answers: dict[str, Counter[str]] = defaultdict(Counter)
+    for row in known:
+        answers[row["relation"]][row["target"]] += 1
+    commonest = {relation: counts.most_common(1)[0][0] for relation, counts in answers.items()}
+    return sum(commonest.get(row["relation"]) == row["target"] for row in rows) / len(rows)
+
+
+def measure(model: EditableModel, rows: Sequence[Row], batch_size: int = 256) -> Knowledge:
     """Ask every phrasing of every row; an answer counts when it is the target and then ends."""
-    asked = [
-        (index, part, prompt)
-        for index, row in enumerate(rows)
-        for part, prompts in (
-            ("seen", [row["prompt"], *row["rephrases_seen"]]),
-            ("held_out", row["rephrases_held_out"]),
-        )
-        for prompt in prompts
-    ]
-    asked.sort(key=lambda item: len(item[2]))
-    right = _matches(model, [(prompt, rows[index]["target"]) for index, _, prompt in asked], batch_size)
+    ways = {"causal": _sentences, "seq2seq": _questions, "classification": _claims}
+    asked = sorted(ways[model.task](rows), key=lambda item: len(item.prompt))
+    right = _matches(model, [(item.prompt, item.target) for item in asked], batch_size)
     tables: dict[str, dict[str, list[bool]]] = {"seen": defaultdict(list), "held_out": defaultdict(list)}
-    known = [False] * len(rows)
-    for (index, part, prompt), ok in zip(asked, right, strict=True):
-        tables[part][rows[index]["relation"]].append(ok)
-        if prompt == rows[index]["prompt"]:
-            known[index] = ok
+    known = [True] * len(rows)
+    for item, ok in zip(asked, right, strict=True):
+        tables[item.part][rows[item.fact]["relation"]].append(ok)
+        known[item.fact] &= ok or not item.own
     scores = {
         part: {name: Score(sum(oks), len(oks)) for name, oks in table.items()}
         for part, table in tables.items()
     }
     return Knowledge(scores["seen"], scores["held_out"], known)
+
+
+def _sentences(rows: Sequence[Row]) -> Iterator[Asked]:
+    for index, row in enumerate(rows):
+        yield Asked(index, "seen", row["prompt"], row["target"], own=True)
+        for prompt in row["rephrases_seen"]:
+            yield Asked(index, "seen", prompt, row["target"], own=False)
+        for prompt in row["rephrases_held_out"]:
+            yield Asked(index, "held_out", prompt, row["target"], own=False)
+
+
+def _questions(rows: Sequence[Row]) -> Iterator[Asked]:
+    for index, row in enumerate(rows):
+        for part in PARTS:
+            for place, prompt in enumerate(ask(row, part)):
+                yield Asked(index, part, prompt, row["target"], own=part == "seen" and place == 0)
+
+
+def _claims(rows: Sequence[Row]) -> Iterator[Asked]:
+    """The first draw of seen claims, one true and one false, are a fact's own."""
+    facts = get("lab-facts").rows()
+    places = {(row["subject"], row["relation"]): index for index, row in enumerate(rows)}
+    for part in PARTS:
+        for seed in range(DRAWS):
+            for claim in claims(phrasing=part, seed=seed):
+                index = places.get((facts[claim.fact]["subject"], claim.relation))
+                if index is not None:
+                    yield Asked(index, part, claim.text, claim.label, own=part == "seen" and seed == 0)
 
 
 def _matches(model: EditableModel, pairs: Iterable[tuple[str, str]], batch_size: int) -> list[bool]:

@@ -163,6 +163,7 @@ class Training(Run):
         tokenizer = train_tokenizer(recipe.vocabulary, recipe.context)
         source = Claims(tokenizer, facts(), recipe.seed)
         super().__init__(recipe, out, build(recipe), tokenizer, source, block=lambda name: ".encoder." in name)
+        self.model: BertForSequenceClassification
         self.source: Claims
 
     def backward(self) -> dict[str, float]:
@@ -201,4 +202,4 @@ class Training(Run):
 
     @property
     def _embeddings(self) -> Tensor:
-        return self.model.get_input_embeddings().weight
+        return self.model.bert.embeddings.word_embeddings.weight
