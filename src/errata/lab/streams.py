@@ -1,0 +1,106 @@
+"""Streams of edits for the lab's question answerer, claim checker and writer: GRACE's settings, as data sets.
+
+Named by entry points, as a plug-in's data sets are. Knows facts, questions, claims and passages; knows no model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from errata.datasets import Dataset, register_dataset
+from errata.datasets.lab_facts import FILE
+from errata.edits import Edit, Probe
+from errata.lab import biographies
+from errata.lab.claims import label_shift
+from errata.lab.questions import ask, learned, unlearned
+
+TO_EDIT_WITH = TO_TEST_WITH = 10  # wordings of a question, as GRACE has them on zsRE
+KEPT = 1000  # questions that no edit is about
+TURNED = 1000  # claims, at most, whose label turns over
+
+
+@dataclass(frozen=True)
+class Stream(Dataset):
+    """Edits that are made from `lab-facts` rather than read from a file of their own."""
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The edits as JSON values."""
+        return [edit.to_json() for edit in self.edits()]
+
+
+class Questions(Stream):
+    """Facts that lab:t5 was never taught, asked in twenty wordings."""
+
+    def edits(self) -> list[Edit]:
+        """One edit a fact; its rephrases are nine wordings to edit with, then ten the model never saw in any question."""
+        return [self._edit(row) for row in unlearned()]
+
+    def upstream(self) -> list[Probe]:
+        """Facts that it was taught, in a wording it saw."""
+        return [Probe(ask(row, "seen")[0], row["target"]) for row in learned() if row["split"] == "locality"][:KEPT]
+
+    def _edit(self, row: Any) -> Edit:
+        first, *seen = ask(row, "seen")[:TO_EDIT_WITH]
+        return Edit(first, row["target"], row["subject"], rephrases=(*seen, *ask(row, "held_out")[:TO_TEST_WITH]))
+
+
+class Claims(Stream):
+    """Claims about three relations, whose labels have turned over."""
+
+    def edits(self) -> list[Edit]:
+        return list(label_shift(edits=TURNED).edits)
+
+    def upstream(self) -> list[Probe]:
+        """Claims about other relations, which keep their labels."""
+        return list(label_shift(upstream=KEPT).upstream)
+
+
+class Biographies(Stream):
+    """Sentences of passages that were made up, each with what it should have been."""
+
+    def edits(self) -> list[Edit]:
+        return biographies.edits(biographies.biographies())
+
+    def upstream(self) -> list[Probe]:
+        """The accurate sentences of the same passages, which stay as they are."""
+        return biographies.accurate(biographies.biographies())
+
+
+@register_dataset("lab-questions")
+def lab_questions() -> Questions:
+    """Questions for lab:t5 about facts it does not know."""
+    return Questions(
+        name="lab-questions",
+        description="questions about facts that lab:t5 was never taught, in twenty wordings each",
+        licence="MIT, CC0-1.0, PDDL-1.0",
+        source="lab-facts; the wordings are Errata's own",
+        records=len(unlearned()),
+        path=FILE,
+    )
+
+
+@register_dataset("lab-claims")
+def lab_claims() -> Claims:
+    """Claims for lab:bert whose labels have turned over."""
+    return Claims(
+        name="lab-claims",
+        description="claims of three relations whose labels have turned over, for lab:bert",
+        licence="MIT, CC0-1.0, PDDL-1.0",
+        source="lab-facts",
+        records=len(label_shift(edits=TURNED).edits),
+        path=FILE,
+    )
+
+
+@register_dataset("lab-biographies")
+def lab_biographies() -> Biographies:
+    """Made-up sentences of passages that the recipe `bio` teaches a model to write."""
+    return Biographies(
+        name="lab-biographies",
+        description="sentences that the model of `errata lab train bio` makes up, with what they should say",
+        licence="MIT, CC0-1.0, PDDL-1.0",
+        source="lab-facts; what it does not state of a subject is invented",
+        records=len(biographies.edits(biographies.biographies())),
+        path=FILE,
+    )
