@@ -64,7 +64,7 @@ def _special(arch: str) -> Special:
     return "eos" if arch in SEQ2SEQ else "cls" if arch in CLASSIFIERS else "none"
 
 
-def _network(arch: str) -> hf.PreTrainedModel:
+def _network(arch: str, inner: int) -> hf.PreTrainedModel:
     tokens = _tokenizer(_special(arch))
     names: dict[str, Any] = {
         "vocab_size": len(tokens),
@@ -73,12 +73,12 @@ def _network(arch: str) -> hf.PreTrainedModel:
         "eos_token_id": tokens.eos_token_id,
     }
     old: dict[str, Any] = {
-        **names, "n_embd": WIDTH, "n_inner": INNER, "n_layer": LAYERS, "n_head": HEADS, "n_positions": CONTEXT
+        **names, "n_embd": WIDTH, "n_inner": inner, "n_layer": LAYERS, "n_head": HEADS, "n_positions": CONTEXT
     }
     plain: dict[str, Any] = {
         **names,
         "hidden_size": WIDTH,
-        "intermediate_size": INNER,
+        "intermediate_size": inner,
         "num_hidden_layers": LAYERS,
         "num_attention_heads": HEADS,
         "max_position_embeddings": CONTEXT,
@@ -95,7 +95,7 @@ def _network(arch: str) -> hf.PreTrainedModel:
             return hf.GPTNeoXForCausalLM(hf.GPTNeoXConfig(**plain))
         case "opt":
             sizes = {key: value for key, value in plain.items() if key != "intermediate_size"}
-            return hf.OPTForCausalLM(hf.OPTConfig(**sizes, ffn_dim=INNER, word_embed_proj_dim=WIDTH))
+            return hf.OPTForCausalLM(hf.OPTConfig(**sizes, ffn_dim=inner, word_embed_proj_dim=WIDTH))
         case "llama":
             return hf.LlamaForCausalLM(hf.LlamaConfig(**modern))
         case "qwen2":
@@ -111,7 +111,7 @@ def _network(arch: str) -> hf.PreTrainedModel:
                 hf.Gemma2Config(**modern, query_pre_attn_scalar=16, sliding_window=6)
             )
         case "t5":
-            sizes = {"d_model": WIDTH, "d_ff": INNER, "d_kv": 16, "num_heads": HEADS, "num_layers": 3}
+            sizes = {"d_model": WIDTH, "d_ff": inner, "d_kv": 16, "num_heads": HEADS, "num_layers": 3}
             start = {"decoder_start_token_id": tokens.pad_token_id, "num_decoder_layers": 3}
             kind: dict[str, Any] = {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}
             return hf.T5ForConditionalGeneration(hf.T5Config(**names, **sizes, **start, **kind))
@@ -123,9 +123,9 @@ def _network(arch: str) -> hf.PreTrainedModel:
 
 
 @cache
-def _weighted(arch: str) -> hf.PreTrainedModel:
+def _weighted(arch: str, inner: int) -> hf.PreTrainedModel:
     with torch.random.fork_rng():
-        network = _network(arch).eval()
+        network = _network(arch, inner).eval()
         torch.manual_seed(0)
         with torch.no_grad():
             for weight in network.parameters():
@@ -136,7 +136,10 @@ def _weighted(arch: str) -> hf.PreTrainedModel:
     return network
 
 
-def tiny_model(arch: str, *, bos: bool = False) -> EditableModel:
-    """A random `arch` model of its own, the same at every call; with `bos` its tokenizer puts BOS first."""
+def tiny_model(arch: str, *, bos: bool = False, inner: int = INNER) -> EditableModel:
+    """A random `arch` model of its own, the same at every call; with `bos` its tokenizer puts BOS first.
+
+    `inner` is the width of its MLPs.
+    """
     tokenizer = tiny_tokenizer("bos" if bos else _special(arch))
-    return EditableModel(copy.deepcopy(_weighted(arch)), tokenizer, name=f"tiny-{arch}")
+    return EditableModel(copy.deepcopy(_weighted(arch, inner)), tokenizer, name=f"tiny-{arch}")

@@ -20,37 +20,76 @@ from tiny import tiny_model
 
 PROMPTS = ("The capital of France is", "Who wrote the book?", "Madrid and Vienna are cities in")
 OTHERS = ("Danielle", "Rome is the capital of Spain, London of", "cities")
+ROOM = 512  # neurons; in fewer the state of one token cannot change without that of others
 LIKELY = 1.5  # the end token's logit after a word, by the largest other
 
 # Generous, so that random models get there. A method takes those that it has; more than one scale of one thing never.
 OPTIONS: dict[str, dict[str, Any]] = {
     "weights": {"lr": 0.03, "steps": 150, "enough": 0.7, "epsilon": 1.0},
     "codebook": {"lr": 0.5, "steps": 200, "lead": 0.5, "radius": 0.5},
+    "adaptor": {"lr": 0.1, "steps": 400, "lead": 0.5},
 }
 # Small steps in every direction: edits that are made one after another then hardly disturb the earlier ones.
-GENTLE: dict[str, dict[str, Any]] = {"weights": {"lr": 0.003, "steps": 400}, "codebook": {}}
+GENTLE: dict[str, dict[str, Any]] = {
+    "weights": {"lr": 0.003, "steps": 400}, "codebook": {}, "adaptor": {"opening": 0.95},
+}  # fmt: skip
+# For methods that look for a state of the subject, in units of that state; ordinary text is foreign to a random model.
+STATES: dict[str, Any] = {
+    "layers": "3", "lr": 0.3, "steps": 150, "stop": "first-choice", "clamp": 20.0, "kl": 0.0, "decay": 0.0,
+    "contexts": "none", "tokens": 3000, "weight": 2.0, "share": 1.0,
+}  # fmt: skip
 UNREACHABLE: dict[str, Any] = {"lr": 1e-9, "steps": 1}
 
 
 def options(name: str, **more: Any) -> dict[str, Any]:
     """Options for a method by the kind of its patch, as far as its Config has them."""
     method = METHODS.get(name)
-    known = {item.name for item in dataclasses.fields(method.Config)}
-    return {key: value for key, value in {**OPTIONS[method.meta["patch"]], **more}.items() if key in known}
+    known = _options_of(name)
+    wanted = OPTIONS[method.meta["patch"]] | (STATES if searches_states(name) else {}) | more
+    return {key: value for key, value in wanted.items() if key in known}
 
 
 def gentle(name: str) -> dict[str, Any]:
     """Options for a stream of edits."""
-    return options(name, **GENTLE[METHODS.get(name).meta["patch"]])
+    return options(name) if searches_states(name) else options(name, **GENTLE[METHODS.get(name).meta["patch"]])
+
+
+def searches_states(name: str) -> bool:
+    """Whether a method looks for a state of the subject and writes it into an MLP."""
+    return "clamp" in _options_of(name)
+
+
+def within_reach(name: str, arch: str) -> bool:
+    """Whether a random model of this architecture can be edited at all.
+
+    Where attention and MLP are parallel, the keys of a random model's tokens are too alike for one subject's state to
+    change without the others'.
+    """
+    return not (searches_states(name) and arch == "gpt_neox")
+
+
+def home(name: str, arch: str) -> str:
+    """The variant of `arch` that has room for what a method changes."""
+    return f"{arch}-roomy" if searches_states(name) else arch
+
+
+def _options_of(name: str) -> set[str]:
+    return {item.name for item in dataclasses.fields(METHODS.get(name).Config)}
 
 
 def maker(name: str, **more: Any) -> Method:
     return create(name, options(name, **more))
 
 
+def task_of(arch: str) -> str:
+    """ "causal", "seq2seq" or "classification"."""
+    return _template(arch).task
+
+
 @cache
 def _template(arch: str) -> EditableModel:
-    model = tiny_model(arch)
+    family, _, roomy = arch.partition("-")
+    model = tiny_model(family, inner=ROOM) if roomy else tiny_model(family)
     if model.task != "classification":
         _teach_to_end(model)
     return model
@@ -87,9 +126,13 @@ def steerable(arch: str, dtype: torch.dtype = torch.float32) -> EditableModel:
 
 @cache
 def reachable(arch: str, prompts: tuple[str, ...] = PROMPTS) -> tuple[Edit, ...]:
-    """For every prompt an edit e1, e2, … to something else than the model says, that it could well say."""
+    """For every prompt an edit e1, e2, … to something else than the model says, that it could well say.
+
+    The subject is all of the prompt: in a random model nothing brings what is known of an earlier token to the end.
+    """
     return tuple(
-        Edit(prompt, targets(arch, prompt)[0], id=f"e{number}") for number, prompt in enumerate(prompts, 1)
+        Edit(prompt, targets(arch, prompt)[0], subject=prompt, id=f"e{number}")
+        for number, prompt in enumerate(prompts, 1)
     )
 
 

@@ -12,9 +12,22 @@ import pytest
 import torch
 
 from contract.marks import logits, marks
-from contract.steerable import OTHERS, PROMPTS, gentle, maker, options, reachable, steerable, targets
+from contract.steerable import (
+    OTHERS,
+    PROMPTS,
+    gentle,
+    home,
+    maker,
+    options,
+    reachable,
+    searches_states,
+    steerable,
+    targets,
+    task_of,
+    within_reach,
+)  # fmt: skip
 from errata import Edit, Editor
-from errata.errors import CannotExport
+from errata.errors import BadModel, CannotExport
 from errata.methods._base import METHODS
 from errata.models import EditableModel
 from errata.models.losses import target_loss
@@ -27,10 +40,21 @@ TEXT = ("gpt2", "llama", "gpt_neox", "qwen2", "opt")
 FEW = ("gpt2", "t5", "bert")  # one of each task
 NAMES = METHODS.names()
 
+
+def fitting(archs: tuple[str, ...]) -> pytest.MarkDecorator:
+    """Every method on those of the architectures whose task it edits."""
+    tasks = {name: METHODS.get(name).meta["tasks"] for name in NAMES}
+    cases = [
+        (name, home(name, arch)) for name in NAMES for arch in archs
+        if task_of(arch) in tasks[name] and within_reach(name, arch)
+    ]  # fmt: skip
+    return pytest.mark.parametrize(("name", "arch"), cases)
+
+
 methods = pytest.mark.parametrize("name", NAMES)
-architectures = pytest.mark.parametrize("arch", ARCHITECTURES)
-few = pytest.mark.parametrize("arch", FEW)
-writers = pytest.mark.parametrize("arch", TEXT)
+everywhere = fitting(ARCHITECTURES)
+once_a_task = fitting(FEW)
+where_text = fitting(TEXT)
 
 
 class Fitted(NamedTuple):
@@ -72,16 +96,14 @@ def answers(model: EditableModel, arch: str) -> list[str]:
     return model.generate(asked(arch)[0], max_new_tokens=4)
 
 
-@methods
-@architectures
+@everywhere
 def test_fit_leaves_no_mark(name: str, arch: str) -> None:
     fit = fitted(name, arch)
     assert fit.problems == []
     assert fit.after == fit.before
 
 
-@methods
-@few
+@once_a_task
 def test_a_fit_that_raises_leaves_no_mark(name: str, arch: str) -> None:
     model, calls = steerable(arch), 0
     head = model.model.get_output_embeddings() or model.model.classifier
@@ -100,8 +122,7 @@ def test_a_fit_that_raises_leaves_no_mark(name: str, arch: str) -> None:
     handle.remove()
 
 
-@methods
-@architectures
+@everywhere
 def test_attach_then_detach_gives_the_bits_back(name: str, arch: str) -> None:
     model, patch = steerable(arch), fitted(name, arch).patch
     before, said = marks(model), logits(model, list(PROMPTS))
@@ -112,8 +133,7 @@ def test_attach_then_detach_gives_the_bits_back(name: str, arch: str) -> None:
     assert marks(model) == before
 
 
-@methods
-@architectures
+@everywhere
 def test_every_target_becomes_the_answer(name: str, arch: str) -> None:
     prompts, wanted = asked(arch)
     plain, (model, _) = steerable(arch), patched(name, arch)
@@ -127,8 +147,7 @@ def test_every_target_becomes_the_answer(name: str, arch: str) -> None:
     assert model.greedy_match(batch).all()
 
 
-@methods
-@architectures
+@everywhere
 def test_a_saved_patch_gives_equal_logits(name: str, arch: str, tmp_path: Path) -> None:
     model, patch = patched(name, arch)
     base = {"name": arch, "fingerprint": "f"}
@@ -141,8 +160,7 @@ def test_a_saved_patch_gives_equal_logits(name: str, arch: str, tmp_path: Path) 
     assert torch.equal(logits(other, prompts), logits(model, prompts))
 
 
-@methods
-@architectures
+@everywhere
 def test_one_by_one_and_batched_agree(name: str, arch: str) -> None:
     model, _ = patched(name, arch)
     prompts = [*PROMPTS, *OTHERS]
@@ -156,8 +174,7 @@ def test_one_by_one_and_batched_agree(name: str, arch: str) -> None:
         torch.testing.assert_close(together[row, :size], single[:size], atol=2e-4, rtol=1e-3)
 
 
-@methods
-@architectures
+@everywhere
 def test_left_and_right_padding_agree(name: str, arch: str) -> None:
     model, _ = patched(name, arch)
     prompts, wanted = asked(arch)
@@ -171,8 +188,7 @@ def test_left_and_right_padding_agree(name: str, arch: str) -> None:
     assert model.greedy_match(left).all()
 
 
-@methods
-@few
+@once_a_task
 def test_the_same_call_gives_the_same_patch(name: str, arch: str) -> None:
     torch.manual_seed(99)  # of no influence: methods are seeded by their own option
     again = maker(name).fit(steerable(arch), reachable(arch)).patch
@@ -184,8 +200,7 @@ def test_the_same_call_gives_the_same_patch(name: str, arch: str) -> None:
         assert torch.equal(again.tensors()[key], tensor), key
 
 
-@methods
-@architectures
+@everywhere
 def test_undo_in_the_middle_leaves_the_others(name: str, arch: str) -> None:
     prompts, wanted = asked(arch)
     model = steerable(arch)
@@ -200,8 +215,7 @@ def test_undo_in_the_middle_leaves_the_others(name: str, arch: str) -> None:
         assert marks(model) == before
 
 
-@methods
-@architectures
+@everywhere
 def test_weights_export_as_lora_and_codebooks_refuse(name: str, arch: str, tmp_path: Path) -> None:
     model, patch = patched(name, arch)
     if patch.kind != "weights":
@@ -219,8 +233,7 @@ def test_weights_export_as_lora_and_codebooks_refuse(name: str, arch: str, tmp_p
         torch.testing.assert_close(adapted(**inputs).logits, model.model(**inputs).logits, atol=1e-4, rtol=1e-4)
 
 
-@methods
-@few
+@once_a_task
 def test_bfloat16_works_and_keeps_its_bits(name: str, arch: str) -> None:
     fit = fitted(name, arch, torch.bfloat16)
     assert fit.problems == []
@@ -232,8 +245,7 @@ def test_bfloat16_works_and_keeps_its_bits(name: str, arch: str) -> None:
     assert model.fingerprint() == before
 
 
-@methods
-@few
+@once_a_task
 def test_train_mode_changes_nothing(name: str, arch: str) -> None:
     model = steerable(arch)
     model.model.train()
@@ -250,9 +262,10 @@ def test_train_mode_changes_nothing(name: str, arch: str) -> None:
 
 @methods
 def test_two_editors_do_not_influence_one_another(name: str) -> None:
-    one, other = steerable("gpt2"), steerable("gpt2")
-    first, second, third = reachable("gpt2")
-    different = dataclasses.replace(first, target=targets("gpt2", first.prompt)[1], id=None)
+    arch = home(name, "gpt2")
+    one, other = steerable(arch), steerable(arch)
+    first, second, third = reachable(arch)
+    different = dataclasses.replace(first, target=targets(arch, first.prompt)[1], id=None)
     with Editor(one) as left, Editor(other) as right:
         left.edit(first, name, **options(name))
         alone = logits(one, list(PROMPTS))
@@ -265,8 +278,7 @@ def test_two_editors_do_not_influence_one_another(name: str) -> None:
     assert one.fingerprint() == other.fingerprint()
 
 
-@methods
-@pytest.mark.parametrize("arch", ["gpt2", "llama"])
+@fitting(("gpt2", "llama"))
 def test_a_leading_space_makes_no_difference(name: str, arch: str) -> None:
     spaced = [dataclasses.replace(edit, target=f" {edit.target}") for edit in reachable(arch)]
     patch = maker(name).fit(steerable(arch), spaced).patch
@@ -275,9 +287,10 @@ def test_a_leading_space_makes_no_difference(name: str, arch: str) -> None:
     assert all(torch.equal(tensor, expected[key]) for key, tensor in patch.tensors().items())
 
 
-@methods
-@few
+@once_a_task
 def test_a_subject_that_occurs_twice(name: str, arch: str) -> None:
+    if searches_states(name):
+        pytest.skip("in a random model the first of several places does not steer the answer; see tests/methods")
     prompt = "Rome is Rome {and} Rome"
     target = targets(arch, prompt)[0]
     edit = Edit(prompt, target, subject="Rome")
@@ -287,8 +300,7 @@ def test_a_subject_that_occurs_twice(name: str, arch: str) -> None:
         assert editor.generate(prompt, max_new_tokens=4) == target
 
 
-@methods
-@writers
+@where_text
 def test_the_models_own_generate_gives_the_edited_answer(name: str, arch: str) -> None:
     model, _ = patched(name, arch)
     prompts, wanted = asked(arch)
@@ -298,3 +310,15 @@ def test_the_models_own_generate_gives_the_edited_answer(name: str, arch: str) -
     written = model.model.generate(**inputs, max_new_tokens=4, do_sample=False, use_cache=True)
     fresh = written[:, inputs["input_ids"].shape[1] :]
     assert [text.strip() for text in tokenizer.batch_decode(fresh, skip_special_tokens=True)] == wanted
+
+
+@methods
+@pytest.mark.parametrize("arch", FEW)
+def test_a_task_that_it_does_not_edit_is_refused(name: str, arch: str) -> None:
+    if task_of(arch) in METHODS.get(name).meta["tasks"]:
+        return
+    model = steerable(arch)
+    before = marks(model)
+    with pytest.raises(BadModel, match=f"'{name}' edits .*use"):
+        maker(name).fit(model, reachable(arch))
+    assert marks(model) == before

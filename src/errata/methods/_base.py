@@ -19,14 +19,21 @@ from errata.errors import BadConfig, did_you_mean
 from errata.models import EditableModel
 from errata.patches.base import Patch
 from errata.registry import Registry
+from errata.statistics import Corpus, Need, second_moments
 
 METHODS: Registry[type[Method]] = Registry("method", "errata.methods", "errata.methods")
+TASKS = ("causal", "seq2seq", "classification")
 M = TypeVar("M", bound="type[Method]")
 
 
-def register_method(name: str, *, paper: str, patch: str, needs_training: bool = False) -> Callable[[M], M]:
-    """Register a method under `name`. `patch` is the kind of patch it leaves; `paper` an identifier such as arXiv:…"""
-    return METHODS.register(name, paper=paper, patch=patch, needs_training=needs_training)
+def register_method(
+    name: str, *, paper: str, patch: str, needs_training: bool = False, tasks: Sequence[str] = TASKS
+) -> Callable[[M], M]:
+    """Register a method under `name`.
+
+    `patch` is the kind of patch it leaves, `paper` an identifier such as arXiv:…, `tasks` the kinds of models it edits.
+    """
+    return METHODS.register(name, paper=paper, patch=patch, needs_training=needs_training, tasks=tuple(tasks))
 
 
 def option(default: Any, help: str) -> Any:
@@ -129,6 +136,23 @@ class Method(ABC):
         `previous` is this method's own patch in the stack if `extends` said so; the returned patch then replaces it.
         On return every parameter and buffer is bit-identical and no hook remains, whatever happened in between.
         """
+
+    def needs(self, model: EditableModel) -> Need | None:
+        """The statistics of `model` that `fit` will ask for; None if it asks for none of this model."""
+        return None
+
+    def prepare(self, model: EditableModel, corpus: Corpus, progress: bool = False) -> None:
+        """Compute what `fit` would otherwise compute on first use, and keep it in the cache. Interrupted, it goes on.
+
+        Raises: BadConfig.
+        """
+        if need := self.needs(model):
+            second_moments(model, need.layers, corpus, role=need.role, tokens=need.tokens, progress=progress)
+
+    @classmethod
+    def prepares(cls) -> bool:
+        """Whether there is anything to prepare; `needs` says what."""
+        return cls.needs is not Method.needs
 
     def extends(self, model: EditableModel, previous: Patch) -> bool:
         """Whether a new patch would take `previous` in (a codebook), rather than be stacked on top of it."""

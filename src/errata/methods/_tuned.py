@@ -1,16 +1,21 @@
-"""Tuning the MLP down-projection of one block on the targets: what `ft` and `ft-l` have in common."""
+"""Tuning the MLP down-projection of one block on the targets: what the fine-tuning methods have in common.
+
+Knows the matrix, the descent and the patch it leaves. What holds the descent back is each method's own.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar, Unpack
 
 from errata.edits import Edit
 from errata.methods._base import Fit, Method, MethodConfig, option
 from errata.models import EditableModel
 from errata.patches.base import Patch
-from errata.patches.weights import WeightPatch
-from errata.solve.tuning import tune_matrices
+from errata.patches.weights import WeightPatch, attached_patches
+from errata.solve.descent import Descent, Held, batches, descend
+from errata.solve.tuning import Borrowed, borrowed
 
 
 @dataclass(frozen=True)
@@ -18,30 +23,53 @@ class TuningConfig(MethodConfig):
     """Which matrix moves, how fast and how long."""
 
     layer: int | float = option(0.6, "block whose MLP down-projection is tuned: number, or fraction of the depth")
-    lr: float = option(0.02, "learning rate of Adam, in units of the matrix's root mean square")
+    lr: float = option(0.01, "learning rate of Adam, in units of the matrix's root mean square")
     steps: int = option(100, "most optimisation steps")
-    enough: float = option(0.01, "stop when the loss of every edit is below this, nats a token")
+    enough: float = option(0.3, "stop when the loss of every edit is below this, nats a token")
     rows: int = option(64, "edits in one forward")
-
-    @property
-    def bound(self) -> float | None:
-        """Most that any one weight may change; None without a limit."""
-        return None
 
 
 class TunedMatrix(Method):
     """Adam on one matrix; the difference becomes the patch. Edits of one call are solved jointly."""
 
     Config = TuningConfig
+    remembers: ClassVar[bool] = False  # whether its patches keep what was asked, for patches to come
 
     def fit(self, model: EditableModel, edits: Sequence[Edit], previous: Patch | None = None) -> Fit:
-        config = self.config
-        path = model.arch.matrix(model.layer_of(config.layer), "mlp_down")
-        tuned = tune_matrices(
-            model, edits, [path], lr=config.lr, steps=config.steps, enough=config.enough, batch_size=config.rows,
-            epsilon=config.bound,
-        )  # fmt: skip
+        repeated = self.repeated(model, edits)
+        path = model.arch.matrix(model.layer_of(self.config.layer), "mlp_down")
+        with borrowed(model, [path]) as matrices:
+            descent = self.train(model, matrices, edits, repeated)
+            after = matrices.now()
         patch = WeightPatch.from_difference(
-            tuned.before, tuned.after, method=self.name, config=config.to_json(), edits=[str(e.id) for e in edits]
-        )
-        return Fit(patch, tuned.descent.figures(edits))
+            matrices.before, after, method=self.name, config=self.config.to_json(), edits=[str(e.id) for e in edits],
+            requests=edits if self.remembers else (), repeats=[str(edit.id) for edit in repeated],
+        )  # fmt: skip
+        return Fit(patch, descent.figures(edits))
+
+    def repeated(self, model: EditableModel, edits: Sequence[Edit]) -> list[Edit]:
+        """Earlier edits that are trained again with these."""
+        return []
+
+    def train(
+        self, model: EditableModel, matrices: Borrowed, edits: Sequence[Edit], repeated: Sequence[Edit]
+    ) -> Descent:
+        """Move the matrices until they give every edit's target."""
+        return self.descend(model, matrices, edits)
+
+    def descend(
+        self, model: EditableModel, matrices: Borrowed, edits: Sequence[Edit], **held: Unpack[Held]
+    ) -> Descent:
+        config = self.config
+        work = batches(model, edits, config.rows)
+        return descend(model, matrices.rates(config.lr), work, steps=config.steps, enough=config.enough, **held)
+
+    def past(self, model: EditableModel, edits: Sequence[Edit]) -> list[Edit]:
+        """The edits of this method's patches in force, oldest first: of a prompt the last, and no prompt of `edits`."""
+        patches = [patch for patch in attached_patches(model) if patch.method == self.name]
+        asked: dict[str, Edit] = {}
+        for edit in (edit for patch in patches for edit in patch.requests):
+            asked.pop(edit.prompt, None)
+            asked[edit.prompt] = edit
+        renewed = {edit.prompt for edit in edits}
+        return [edit for prompt, edit in asked.items() if prompt not in renewed]

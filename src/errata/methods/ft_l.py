@@ -6,10 +6,15 @@ here each is scored where it is generated, end token included, which is what an 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from errata.edits import Edit
 from errata.methods._base import option, register_method
 from errata.methods._tuned import TunedMatrix, TuningConfig
+from errata.models import EditableModel
+from errata.solve.descent import Descent
+from errata.solve.tuning import Borrowed
 
 
 @register_method("ft-l", paper="arXiv:2012.00363", patch="weights")
@@ -18,8 +23,9 @@ class ConstrainedFineTuning(TunedMatrix):
 
     @dataclass(frozen=True)
     class Config(TuningConfig):
-        epsilon: float = option(0.1, "most that any one weight may change, in units of the matrix's root mean square")
+        epsilon: float = option(0.25, "most that any one weight may change, in units of the matrix's root mean square")
 
-        @property
-        def bound(self) -> float:
-            return self.epsilon
+    def train(
+        self, model: EditableModel, matrices: Borrowed, edits: Sequence[Edit], repeated: Sequence[Edit]
+    ) -> Descent:
+        return self.descend(model, matrices, edits, project=lambda: matrices.clamp(self.config.epsilon))

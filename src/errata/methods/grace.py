@@ -18,16 +18,11 @@ from torch import Tensor
 
 from errata.edits import Edit
 from errata.methods._base import Fit, Method, MethodConfig, option, register_method
+from errata.methods._sites import site
 from errata.models import Batch, EditableModel
 from errata.patches.base import Patch
 from errata.patches.codebook import CodebookPatch, Entry, Rules
 from errata.solve.values import Task, Trained, initial, train_values, typical
-
-DEPTH = {
-    "causal": 0.25,
-    "seq2seq": 0.8,
-    "classification": 0.8,
-}  # where "auto" edits; early blocks steer what follows
 
 
 @register_method("grace", paper="arXiv:2211.11031", patch="codebook")
@@ -53,7 +48,7 @@ class Grace(Method):
 
     def fit(self, model: EditableModel, edits: Sequence[Edit], previous: Patch | None = None) -> Fit:
         assert previous is None or isinstance(previous, CodebookPatch)
-        layer = self._layer(model)
+        layer = site(model, self.config.layer)
         figures: dict[str, dict[str, Any]] = {}
         patch: CodebookPatch | None = previous
         # Prompts of like length waste little padding when their values are trained together.
@@ -67,13 +62,7 @@ class Grace(Method):
     def extends(self, model: EditableModel, previous: Patch) -> bool:
         if not isinstance(previous, CodebookPatch):
             return False
-        return (previous.layer, previous.rules) == (self._layer(model), self._rules(model))
-
-    def _layer(self, model: EditableModel) -> int:
-        if self.config.layer != "auto":
-            return model.layer_of(self.config.layer)
-        depth = model.arch.encoder_depth or len(model.arch)
-        return round(DEPTH[model.task] * (depth - 1))
+        return (previous.layer, previous.rules) == (site(model, self.config.layer), self._rules(model))
 
     def _rules(self, model: EditableModel) -> Rules:
         exact = model.dtype in (torch.float32, torch.float64)

@@ -34,9 +34,9 @@ class Lora(Method):
         role: Literal["mlp_down", "mlp_up", "attn_out"] = option(
             "mlp_down", "which matrix of every block is adapted"
         )
-        lr: float = option(5e-3, "learning rate of Adam")
+        lr: float = option(1e-3, "learning rate of Adam")
         steps: int = option(100, "most optimisation steps")
-        enough: float = option(0.01, "stop when the loss of every edit is below this, nats a token")
+        enough: float = option(0.2, "stop when the loss of every edit is below this, nats a token")
         rows: int = option(64, "edits in one forward")
 
     def fit(self, model: EditableModel, edits: Sequence[Edit], previous: Patch | None = None) -> Fit:

@@ -20,6 +20,14 @@ if TYPE_CHECKING:
 
 _APPENDED = itertools.count()
 
+# State of a model, not of a process: what is in force on each.
+_IN_FORCE: weakref.WeakKeyDictionary[nn.Module, list[Patch]] = weakref.WeakKeyDictionary()
+
+
+def in_force(model: EditableModel) -> list[Patch]:
+    """Every patch attached to the model, of whatever kind, in order."""
+    return sorted(_IN_FORCE.get(model.model, ()), key=lambda patch: patch.order or 0)
+
 
 class Inseparable(ErrataError):
     """Some edits of a patch cannot be taken out alone: they were solved together."""
@@ -29,10 +37,12 @@ class Patch(ABC):
     """The change that a list of edits left.
 
     Attributes:
-        kind: "weights" or "codebook".
+        kind: "weights", "codebook" or "adaptor".
         method: name of the method that made it.
         config: that method's options, as JSON.
         edits: ids of the edits it answers, in order.
+        repeats: ids of edits of earlier patches that were trained again into this one (replay). When one of them is
+            undone this patch has to be fitted again without it.
         order: its place among the patches of a model, lower first. None until it is known: the first `attach` then
             puts it after everything attached so far.
     """
@@ -53,6 +63,7 @@ class Patch(ABC):
         self.config = dict(config)
         self.edits = tuple(edits)
         self.order = order
+        self.repeats: frozenset[str] = frozenset()
         self._models: weakref.WeakSet[nn.Module] = weakref.WeakSet()
 
     @property
@@ -76,12 +87,14 @@ class Patch(ABC):
             self.order = next(_APPENDED)
         self._attach(model)
         self._models.add(model.model)
+        _IN_FORCE.setdefault(model.model, []).append(self)
 
     def detach(self, model: EditableModel) -> None:
         """Take it off: the model is what the other attached patches make it, bit for bit. Nothing if it is not on."""
         if self.attached_to(model):
             self._detach(model)
             self._models.discard(model.model)
+            _IN_FORCE[model.model] = [patch for patch in _IN_FORCE[model.model] if patch is not self]
 
     def without(self, ids: Collection[str]) -> Patch | None:
         """The patch as if the edits `ids` had never been part of it; None if no edit is left.

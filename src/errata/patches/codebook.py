@@ -8,59 +8,30 @@ from __future__ import annotations
 
 import copy
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from errata.errors import BadPatch, WrongModel
-from errata.patches import sites
+from errata.errors import BadPatch
 from errata.patches.base import Patch
 from errata.patches.fold import extend, fold
 from errata.patches.geometry import Entry, Geometry, Rules
 from errata.patches.points import distances
-from errata.patches.search import Search
-
-if TYPE_CHECKING:
-    from errata.models import EditableModel
+from errata.patches.search import Hits, Search
+from errata.patches.states import Firing, StatePatch
 
 __all__ = ["CodebookPatch", "Entry", "Firing", "Geometry", "Rules"]
 
 _WIDTHS = "the entries of a codebook have different widths; they must come from one model"
 
 
-@dataclass(frozen=True)
-class Firing:
-    """A state that was replaced.
-
-    Attributes:
-        row, position: where in the batch, padding counted; with a KV cache the position in the whole sequence if the
-            model was given an attention mask, else in the chunk.
-        edit: the edit whose own query is nearest among those the key answers for.
-        distance: of the state from the key, L2. It is at most `radius`.
-        layer: index of the block.
-    """
-
-    row: int
-    position: int
-    edit: str
-    distance: float
-    radius: float
-    layer: int
-
-
-class CodebookPatch(Patch):
+class CodebookPatch(StatePatch):
     """Replaces states of block `layer` that lie in the ball of a key by the key's value.
 
-    A causal stack is looked up at every position. An encoder is at one position a row: the last real token of an
-    encoder-decoder's prompt, the first ([CLS]) for a classifier. Padding is never replaced. The hook looks up and
-    replaces them, in train mode too; it never learns.
-
     Attributes:
-        layer: index of the block whose output is looked up.
         entries: in order; `geometry` is derived from them.
         rules: how.
     """
@@ -78,8 +49,7 @@ class CodebookPatch(Patch):
         rules: Rules | None = None,
         order: int | None = None,
     ) -> None:
-        super().__init__(method=method, config=config, edits=edits, order=order)
-        self.layer = layer
+        super().__init__(layer, method=method, config=config, edits=edits, order=order)
         self.entries = tuple(entries)
         self.rules = rules or Rules()
         if self.entries and (unknown := {entry.edit for entry in self.entries} - set(self.edits)):
@@ -117,6 +87,15 @@ class CodebookPatch(Patch):
             index[found.states] = self.geometry.number[found.rows]
         return hit.to(states.device), index.to(states.device)
 
+    def prepare(self, device: torch.device) -> None:
+        self.search(device)
+
+    def hits(self, states: Tensor) -> Hits | None:
+        return self.search(states.device).hits(states)
+
+    def replacements(self, states: Tensor, hits: Hits) -> Tensor:
+        return torch.stack([self.value(row) for row in hits.rows.tolist()])
+
     def search(self, device: torch.device) -> Search:
         """The geometry, ready to be asked on a device."""
         if device not in self._searches:
@@ -134,13 +113,6 @@ class CodebookPatch(Patch):
         queries = torch.stack([self.entries[member].query for member in members])
         nearest = members[int(distances(queries, state.cpu()).argmin())]
         return Firing(*at, self.entries[nearest].edit, distance, float(geometry.radius[row]), self.layer)
-
-    @contextmanager
-    def record(self) -> Iterator[list[Firing]]:
-        """Within the context the list grows by every state that is replaced, on all models the patch is attached to."""
-        firings: list[Firing] = []
-        with sites.recording(self, firings):
-            yield firings
 
     @property
     def slot(self) -> tuple[Any, ...]:
@@ -251,18 +223,3 @@ class CodebookPatch(Patch):
         )
         other.entries = entries
         return other
-
-    def _attach(self, model: EditableModel) -> None:
-        if not 0 <= self.layer < len(model.arch.blocks):
-            raise WrongModel(
-                f"the codebook is for block {self.layer} of a model; this one has {len(model.arch.blocks)} blocks"
-            )
-        if not self.entries:
-            return
-        if self.width != model.width:
-            raise WrongModel(f"the codebook holds states of width {self.width}; this model's have {model.width}")
-        sites.join(model, self)
-
-    def _detach(self, model: EditableModel) -> None:
-        if self.entries:
-            sites.leave(model, self)

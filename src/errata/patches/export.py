@@ -77,7 +77,7 @@ def _weight_patches(patches: Sequence[Patch], target: str) -> list[WeightPatch]:
         other = next(patch for patch in patches if not isinstance(patch, WeightPatch))
         raise CannotExport(
             f"the {other.kind} of '{other.method}' acts on states and cannot become {target}; export the weight "
-            "patches alone, and ship the codebook as a patch file or serve it"
+            f"patches alone, and ship the {other.kind} as a patch file or serve it"
         )
     return found
 

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from errata.durable import write_atomic
 from errata.errors import BadPatch, WrongModel
+from errata.patches.adaptor import AdaptorPatch
 from errata.patches.base import Patch
 from errata.patches.codebook import CodebookPatch
 from errata.patches.weights import WeightPatch
@@ -26,7 +27,7 @@ from errata.patches.weights import WeightPatch
 FORMAT = 1
 SUFFIX = ".safetensors"
 
-_KINDS: dict[str, type[Patch]] = {kind.kind: kind for kind in (WeightPatch, CodebookPatch)}
+_KINDS: dict[str, type[Patch]] = {kind.kind: kind for kind in (WeightPatch, CodebookPatch, AdaptorPatch)}
 _KEY = "errata"  # of the header, in the metadata
 
 

@@ -1,7 +1,7 @@
-"""Where codebooks listen: one hook on the output of a block, and a look at the attention mask of the same forward.
+"""Where patches of states listen: one hook on a block's output, and a look at the attention mask of the same forward.
 
-Knows hooks and positions. It does not know how a state is recognised; it asks the codebooks at the block, in order.
-Without a codebook there is no hook.
+Knows hooks and positions. It does not know how a state is recognised; it asks the patches at the block, in order.
+Without a patch there is no hook.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from errata.patches.search import Hits
 
 if TYPE_CHECKING:
     from errata.models import EditableModel
-    from errata.patches.codebook import CodebookPatch, Firing
+    from errata.patches.states import Firing, StatePatch
 
 _SITES: weakref.WeakKeyDictionary[nn.Module, dict[int, Site]] = weakref.WeakKeyDictionary()
-_RECORDS: weakref.WeakKeyDictionary[CodebookPatch, list[list[Firing]]] = weakref.WeakKeyDictionary()
+_RECORDS: weakref.WeakKeyDictionary[StatePatch, list[list[Firing]]] = weakref.WeakKeyDictionary()
 
 
-def join(model: EditableModel, patch: CodebookPatch) -> None:
+def join(model: EditableModel, patch: StatePatch) -> None:
     """From now on `patch` is asked at its block."""
-    patch.search(model.device)  # the work is done here rather than in the first forward
+    patch.prepare(model.device)  # the work is done here rather than in the first forward
     found = _SITES.setdefault(model.model, {})
     if patch.layer not in found:
         found[patch.layer] = Site(model, patch.layer)
     insort(found[patch.layer].patches, patch, key=lambda one: one.order or 0)
 
 
-def leave(model: EditableModel, patch: CodebookPatch) -> None:
+def leave(model: EditableModel, patch: StatePatch) -> None:
     """`patch` is asked no more; the last one to leave takes the hooks with it."""
     found = _SITES[model.model]
     site = found[patch.layer]
@@ -48,7 +48,7 @@ def leave(model: EditableModel, patch: CodebookPatch) -> None:
 
 
 @contextmanager
-def recording(patch: CodebookPatch, firings: list[Firing]) -> Iterator[None]:
+def recording(patch: StatePatch, firings: list[Firing]) -> Iterator[None]:
     """Within the context, what the patch replaces is appended to `firings`."""
     lists = _RECORDS.setdefault(patch, [])
     lists.append(firings)
@@ -62,7 +62,7 @@ class Site:
     """The hooks at one block of one model. It must not hold the model, or that would never be freed."""
 
     def __init__(self, model: EditableModel, layer: int) -> None:
-        self.patches: list[CodebookPatch] = []
+        self.patches: list[StatePatch] = []
         self.looks_at: Literal["all", "last", "first"] = "first" if model.task == "classification" else "last"
         if model.arch.causal(layer):
             self.looks_at = "all"
@@ -83,18 +83,18 @@ class Site:
             handle.remove()
 
     def answer(self, hidden: Tensor) -> Tensor:
-        """The hidden state (B, T, d) with what the codebooks recognise replaced."""
+        """The hidden state (B, T, d) with what the patches recognise replaced."""
         for patch in self.patches:
             hidden = self._replaced(patch, hidden)
         return hidden
 
-    def _replaced(self, patch: CodebookPatch, hidden: Tensor) -> Tensor:
+    def _replaced(self, patch: StatePatch, hidden: Tensor) -> Tensor:
         states = hidden.detach().reshape(-1, hidden.shape[-1])
         asked = None
         if self.looks_at != "all":
             asked = self._one_a_row(hidden)
             states = states[asked]
-        hits = patch.search(hidden.device).hits(states)
+        hits = patch.hits(states)
         if hits is None:
             return hidden
         places = hits.states if asked is None else asked.cpu()[hits.states]
@@ -105,9 +105,9 @@ class Site:
         if not len(places):
             return hidden
         self._record(patch, hits, places, hidden)
-        values = torch.stack([patch.value(row) for row in hits.rows.tolist()])
         changed = hidden.reshape(-1, hidden.shape[-1]).clone()
-        changed[places.to(hidden.device)] = values.to(hidden.device, hidden.dtype)
+        where = places.to(hidden.device)
+        changed[where] = patch.replacements(changed[where].detach(), hits).to(hidden.device, hidden.dtype)
         return changed.view(hidden.shape)
 
     def _one_a_row(self, hidden: Tensor) -> Tensor:
@@ -126,7 +126,7 @@ class Site:
             return None
         return mask[:, -columns:].to(hidden.device) != 0  # with a KV cache the mask covers the past too
 
-    def _record(self, patch: CodebookPatch, hits: Hits, places: Tensor, hidden: Tensor) -> None:
+    def _record(self, patch: StatePatch, hits: Hits, places: Tensor, hidden: Tensor) -> None:
         lists = _RECORDS.get(patch)
         if not lists:
             return

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import weakref
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from errata.edits import Edit
 from errata.errors import BadModel, BadPatch, WrongModel
 from errata.models.arch import Linear
 from errata.models.hooks import as_matrix
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from errata.models import EditableModel
 
 __all__ = ["Dense", "LowRank", "Rows", "WeightPatch", "attached_patches", "parameter_view"]
+
+_MEMORY = "memory:"  # begins the names of tensors that are no change of a parameter
 
 
 def parameter_view(network: nn.Module, name: str) -> Tensor:
@@ -51,6 +55,8 @@ class WeightPatch(Patch):
 
     Attributes:
         deltas: parameter path to its change.
+        requests: prompts and targets of its edits, kept by methods that come back to them in later patches.
+        memory: tensors by name that the method comes back to in later patches, such as the keys it edited; float32.
     """
 
     kind: ClassVar[str] = "weights"
@@ -63,9 +69,18 @@ class WeightPatch(Patch):
         config: Mapping[str, Any],
         edits: Sequence[str],
         order: int | None = None,
+        requests: Sequence[Edit] = (),
+        repeats: Collection[str] = (),
+        memory: Mapping[str, Tensor] | None = None,
     ) -> None:
         super().__init__(method=method, config=config, edits=edits, order=order)
         self.deltas = dict(deltas)
+        self.memory = {
+            name: tensor.detach().to("cpu", torch.float32, copy=True).contiguous()
+            for name, tensor in (memory or {}).items()
+        }
+        self.requests = tuple(Edit(edit.prompt, edit.target, id=edit.id) for edit in requests)
+        self.repeats = frozenset(repeats)
 
     @classmethod
     def from_difference(
@@ -77,6 +92,8 @@ class WeightPatch(Patch):
         config: Mapping[str, Any],
         edits: Sequence[str],
         order: int | None = None,
+        requests: Sequence[Edit] = (),
+        repeats: Collection[str] = (),
     ) -> WeightPatch:
         """The patch that turns the parameters `before` into `after`, each in its smallest form.
 
@@ -90,24 +107,35 @@ class WeightPatch(Patch):
             raise BadPatch("before and after must hold the same parameters")
         changes = {name: smallest(before[name], after[name]) for name in before}
         deltas = {name: delta for name, delta in changes.items() if delta is not None}
-        return cls(deltas, method=method, config=config, edits=edits, order=order)
+        return cls(
+            deltas, method=method, config=config, edits=edits, order=order, requests=requests, repeats=repeats
+        )
 
     def describe(self) -> dict[str, Any]:
         return {**super().describe(), "parameters": {name: delta.form for name, delta in self.deltas.items()}}
 
     def header(self) -> dict[str, Any]:
-        return {**super().header(), "parameters": {name: delta.form for name, delta in self.deltas.items()}}
+        told: dict[str, Any] = {"parameters": {name: delta.form for name, delta in self.deltas.items()}}
+        if self.requests:
+            told["requests"] = [edit.to_json() for edit in self.requests]
+        if self.repeats:
+            told["repeats"] = sorted(self.repeats)
+        return {**super().header(), **told}
 
     def tensors(self) -> dict[str, Tensor]:
-        return {
+        changes = {
             f"{name}:{part}": tensor for name, delta in self.deltas.items() for part, tensor in delta.tensors().items()
         }
+        return changes | {_MEMORY + name: tensor for name, tensor in self.memory.items()}
 
     @classmethod
     def from_parts(cls, header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> WeightPatch:
         forms: Mapping[str, str] = header["parameters"]
         parts: dict[str, dict[str, Tensor]] = {name: {} for name in forms}
+        memory = {key.removeprefix(_MEMORY): tensor for key, tensor in tensors.items() if key.startswith(_MEMORY)}
         for key, tensor in tensors.items():
+            if key.startswith(_MEMORY):
+                continue
             name, _, part = key.rpartition(":")
             if name not in parts:
                 raise BadPatch(f"tensor '{key}' belongs to no parameter of the patch; the file is damaged")
@@ -115,7 +143,15 @@ class WeightPatch(Patch):
         if unknown := set(forms.values()) - FORMS.keys():
             raise BadPatch(f"unknown form of change '{min(unknown)}'; update errata")
         deltas = {name: FORMS[form].of(parts[name]) for name, form in forms.items()}
-        return cls(deltas, method=header["method"], config=header["config"], edits=header["edits"])
+        return cls(
+            deltas,
+            method=header["method"],
+            config=header["config"],
+            edits=header["edits"],
+            requests=[Edit.from_json(told) for told in header.get("requests", ())],
+            repeats=header.get("repeats", ()),
+            memory=memory,
+        )
 
     def _only(self, kept: tuple[str, ...]) -> Patch:
         raise Inseparable(
@@ -168,6 +204,26 @@ def attached_patches(model: EditableModel) -> list[WeightPatch]:
     return [patch for _, patch in sorted(found.values(), key=lambda one: one[0])]
 
 
+@contextmanager
+def weights_without(model: EditableModel, off: Collection[WeightPatch]) -> Iterator[None]:
+    """Inside, the weights are what the attached patches make them without `off`; then they have their bits again.
+
+    Cheaper than detaching many patches: each parameter is folded once. Attach and detach nothing inside.
+    """
+    out = {id(patch) for patch in off}
+    slots = {name: slot for name, slot in _ledger(model.model).items() if slot.holds(out)}
+    views = {name: parameter_view(model.model, name) for name in slots}
+    now = {name: view.clone() for name, view in views.items()}
+    try:
+        for name, slot in slots.items():
+            slot.show_without(views[name], out)
+        yield
+    finally:
+        with torch.no_grad():
+            for name, view in views.items():
+                view.copy_(now[name])
+
+
 def _equal(one: Delta, other: Delta) -> bool:
     first, second = one.tensors(), other.tensors()
     return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
@@ -203,6 +259,19 @@ class _Slot:
             self.changes = kept
             self._fold(view)
         return not kept
+
+    def holds(self, patches: Collection[int]) -> bool:
+        """Whether one of these patches (by id()) changes the parameter."""
+        return any(id(patch) in patches for _, patch, _ in self.changes)
+
+    @torch.no_grad()
+    def show_without(self, view: Tensor, out: Collection[int]) -> None:
+        """Write the parameter as it is without the patches `out` (by id()); what is attached stays attached."""
+        total = self.original.float() if self.total is not None else self.original.clone()
+        for _, patch, delta in self.changes:
+            if id(patch) not in out:
+                delta.add_to(total)
+        view.copy_(total)
 
     def _fold(self, view: Tensor) -> None:
         view.copy_(self.original)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -48,6 +48,14 @@ def batches(model: EditableModel, edits: Sequence[Edit], size: int) -> list[Batc
     return [model.encode([e.prompt for e in chunk], [e.target for e in chunk]) for chunk in chunks]
 
 
+class Held(TypedDict, total=False):
+    """What holds a descent back: a `penalty` added to the loss, and `project`, called after each step to bring the
+    weights back into what the caller allows."""
+
+    penalty: Callable[[], Tensor]
+    project: Callable[[], None]
+
+
 def descend(
     model: EditableModel,
     parameters: Mapping[nn.Parameter, float],
@@ -55,28 +63,62 @@ def descend(
     *,
     steps: int,
     enough: float,
-    project: Callable[[], None] = lambda: None,
+    **held: Unpack[Held],
 ) -> Descent:
     """Adam over all batches at once, until every edit's loss is below `enough` and its answer greedy.
 
     `parameters` are those that move, each with its learning rate.
-
-    `project` is called after each step to bring the weights back into what the caller allows.
     """
-    for parameter in parameters:
-        parameter.requires_grad_(True)
-    optimizer = torch.optim.Adam([{"params": [parameter], "lr": lr} for parameter, lr in parameters.items()])
+    optimizer = _adam(parameters)
     taken = 0
     while True:
         losses, leads = _gradients(model, work, backward=taken < steps)
         done = (losses < enough) & (leads > 0)
         if taken == steps or bool(done.all()) or not bool(torch.isfinite(losses).all()):
             return Descent(taken, losses.tolist(), (leads > 0).tolist())
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        with torch.no_grad():
-            project()
+        if "penalty" in held:
+            held["penalty"]().backward()
+        _step(optimizer, held)
         taken += 1
+
+
+def rehearse(
+    model: EditableModel,
+    parameters: Mapping[nn.Parameter, float],
+    work: Sequence[Batch],
+    *,
+    passes: int,
+    seed: int,
+    **held: Unpack[Held],
+) -> int:
+    """`passes` times through all batches, a step of Adam for each, shuffled anew every time. The number of steps."""
+    optimizer = _adam(parameters)
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(passes):
+        for place in torch.randperm(len(work), generator=generator).tolist():
+            _gradients(model, [work[place]], backward=True)
+            _step(optimizer, held)
+    return passes * len(work)
+
+
+def measure(model: EditableModel, work: Sequence[Batch], steps: int) -> Descent:
+    """How far the model is now, after `steps` steps."""
+    losses, leads = _gradients(model, work, backward=False)
+    return Descent(steps, losses.tolist(), (leads > 0).tolist())
+
+
+def _adam(parameters: Mapping[nn.Parameter, float]) -> torch.optim.Adam:
+    for parameter in parameters:
+        parameter.requires_grad_(True)
+    return torch.optim.Adam([{"params": [parameter], "lr": lr} for parameter, lr in parameters.items()])
+
+
+def _step(optimizer: torch.optim.Adam, held: Held) -> None:
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    if "project" in held:
+        with torch.no_grad():
+            held["project"]()
 
 
 def _gradients(model: EditableModel, work: Sequence[Batch], *, backward: bool) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,265 @@
+"""What the locate-then-edit methods share: options, target states, and how they become updates of early MLPs.
+
+A method of the family chooses parts: which blocks, how a residual is spread over them, which linear system is solved,
+which earlier keys it protects. Knows target states, statistics and drafts; it knows no method of the family.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from torch import Tensor
+
+from errata.edits import Edit
+from errata.errors import BadConfig, BadModel
+from errata.methods._base import Fit, Method, MethodConfig, option
+from errata.methods._published import published
+from errata.methods._work import Work
+from errata.models import EditableModel
+from errata.models.hooks import as_matrix
+from errata.patches.base import Patch
+from errata.patches.original import patches_off
+from errata.patches.weights import WeightPatch
+from errata.solve.draft import Draft
+from errata.solve.keys import Facts, read_states, require_subjects
+from errata.solve.postprocess import prune_factors, rect
+from errata.solve.targets import Search, Site, Targets, find_targets
+from errata.solve.templates import contexts
+from errata.statistics import Need, SecondMoment, corpus_for, second_moments
+
+CAUSAL = ("causal",)
+"""The tasks of the family: a subject's state must feed a model that writes on from it."""
+
+
+@dataclass(frozen=True)
+class LocatedConfig(MethodConfig):
+    """Options of the family. "auto" is what was published for a well-known model, else Errata's own default."""
+
+    layers: int | float | str = option(
+        "auto", 'blocks that are edited: "auto", "5", "3-8", "3,5", or a fraction of the depth such as 0.25'
+    )
+    contexts: Literal["auto", "rome", "memit", "none"] = option(
+        "auto", "texts an edited prompt is read after: ROME's 20, MEMIT's 5, or none; sampled from the original model"
+    )
+    lr: Literal["auto"] | float = option("auto", "learning rate of Adam on the target states, in `unit`")
+    unit: Literal["auto", "state", "absolute"] = option(
+        "auto", "what lr and decay are measured in: a typical coordinate of the state, or absolute numbers"
+    )
+    steps: Literal["auto"] | int = option("auto", "most optimisation steps of a target state")
+    stop: Literal["auto", "loss", "target", "first-choice"] = option(
+        "auto", "when a target state is done: whole loss or target's below `enough`, or target first twice (ENCORE)"
+    )
+    enough: Literal["auto"] | float = option("auto", "loss at which a target state is done, nats a token")
+    clamp: Literal["auto"] | float = option("auto", "most that a target state moves, in units of its norm")
+    kl: Literal["auto"] | float = option("auto", "weight of keeping the subject's own next-token distribution")
+    decay: Literal["auto"] | float = option("auto", "weight of the length of the shift")
+    rewind: Literal["auto"] | bool = option("auto", "find target states with this method's earlier patches off (NSE)")
+    blue: bool = option(False, "edit only the first and last block, each with a target state of its own (BLUE)")
+    anchor: bool = option(False, "give MLP outputs the norm that edits need on the original weights (NAS)")
+    sphere: float = option(0.0, "share of an update along its matrix's main directions that is left out (SPHERE)")
+    energy: float = option(0.5, "share of the matrix that its main directions hold (SPHERE)")
+    post: Literal["none", "rect", "prune"] = option(
+        "none", "keep the largest relative changes only (RECT), or draw in large singular values (PRUNE)"
+    )
+    keep: float = option(0.4, "share of entries that RECT keeps")
+    corpus: str | None = option(None, "text for key statistics: a file or data set; by default the lab's own, or prose")
+    tokens: int = option(100_000, "tokens of that text")
+    rows: int = option(256, "texts in one forward")
+
+
+class Located(Method):
+    """Locate-then-edit: a target state for every edit's subject, and updates of MLP matrices that bring it about."""
+
+    Config = LocatedConfig
+    own: ClassVar[Mapping[str, Any]] = {}  # this method's defaults for models without published settings
+    weigh: ClassVar[float] = 0.0  # its default lambda for these, by the width of a key
+    table: ClassVar[str] = "memit"  # its published settings
+    site: ClassVar[Site] = "block"
+    single: ClassVar[bool] = False  # edits one block
+
+    def fit(self, model: EditableModel, edits: Sequence[Edit], previous: Patch | None = None) -> Fit:
+        if model.task not in CAUSAL:
+            raise BadModel(
+                f"'{self.name}' edits causal language models, where a subject's state feeds what is written; "
+                f"for this {model.task} model use a method such as grace or ft"
+            )
+        require_subjects(edits)
+        config = self.settled(model)
+        moments = self._moments(model, config)
+        facts = Facts(list(edits), contexts(model, config.contexts, config.seed), config.rows)
+        with model.preserved():
+            goals = self._goals(model, facts, config)
+            figures = _figures(edits, goals)
+            chosen = [place for place, edit in enumerate(edits) if "problem" not in figures[str(edit.id)]]
+            if not chosen:
+                return Fit(None, figures)
+            with Draft(model) as draft:
+                work = Work(
+                    model, facts.only(chosen), config, draft, moments, [layer for layer, _ in goals],
+                    [goal.only(chosen) for _, goal in goals], self._past(model, config),
+                )  # fmt: skip
+                told = self._write(work)
+                self._afterwards(work)
+                memory = self._memory(work)
+                deltas = draft.deltas()
+        for place, one in zip(chosen, told, strict=True):
+            figures[str(edits[place].id)] |= one
+        patch = WeightPatch(
+            deltas, method=self.name, config=self.config.to_json(), edits=[str(edits[place].id) for place in chosen],
+            memory=memory,
+        )  # fmt: skip
+        return Fit(patch, figures)
+
+    def needs(self, model: EditableModel) -> Need | None:
+        if model.task not in CAUSAL:
+            return None
+        config = self.settled(model)
+        return Need(self._layers(model, config), tokens=config.tokens)
+
+    def settled(self, model: EditableModel) -> Any:
+        """The config with every "auto" made a value: a published one, else Errata's own for this method."""
+        known = dict(published(self.table, model))
+        if known and self.config.blue and self.table == "alphaedit":
+            known |= published("alphaedit+blue", model)
+        width = as_matrix(model.model.get_submodule(model.arch.matrix(0, "mlp_down"))).shape[1]
+        defaults = {"layers": _depths(len(model.arch)), "weight": self.weigh * width}
+        values = {**_OWN, **defaults, **self.own, **known}
+        chosen = {
+            item.name: values[item.name]
+            for item in dataclasses.fields(self.config)
+            if getattr(self.config, item.name) == "auto"
+        }
+        return dataclasses.replace(self.config, **chosen)
+
+    # -- parts a method may choose -------------------------------------------------------------------------------
+
+    @abstractmethod
+    def _write(self, work: Work) -> list[dict[str, Any]]:
+        """Add the updates to the draft; returns what to tell of each edit."""
+
+    def _past(self, model: EditableModel, config: Any) -> dict[int, Tensor]:
+        """Keys (d_in, m) by block that earlier edits rely on and the update must leave alone."""
+        return {}
+
+    def _memory(self, work: Work) -> dict[str, Tensor]:
+        """What the patch keeps for later patches of this method."""
+        return {}
+
+    # -- the steps -----------------------------------------------------------------------------------------------
+
+    def _layers(self, model: EditableModel, config: Any) -> tuple[int, ...]:
+        layers = parse_layers(model, config.layers)
+        if self.single and len(layers) != 1:
+            raise BadConfig(f"'{self.name}' edits one block; give `layers` as one number, not {config.layers!r}")
+        return (layers[0], layers[-1]) if config.blue and len(layers) > 1 else layers
+
+    def _moments(self, model: EditableModel, config: Any) -> dict[int, SecondMoment]:
+        layers = self._layers(model, config)
+        return second_moments(model, layers, corpus_for(model, config.corpus), tokens=config.tokens, progress=False)
+
+    def _goals(self, model: EditableModel, facts: Facts, config: Any) -> list[tuple[int, Targets]]:
+        """By block: the target states. The last block has them; with BLUE the first one has its own too."""
+        layers = self._layers(model, config)
+        wanted = layers if config.blue else layers[-1:]
+        search = Search(
+            config.lr, config.steps, config.enough, config.clamp, config.kl, config.decay, config.stop,
+            relative=config.unit == "state",
+        )  # fmt: skip
+
+        def ours(patch: Patch) -> bool:
+            return patch.method == self.name
+
+        with patches_off(model, ours) if config.rewind else nullcontext():
+            found = [find_targets(model, facts, layer, self.site, search) for layer in wanted]
+        if config.anchor:
+            found = [
+                _anchored(model, facts, layer, self.site, search, targets)
+                for layer, targets in zip(wanted, found, strict=True)
+            ]
+        return list(zip(wanted, found, strict=True))
+
+    def _afterwards(self, work: Work) -> None:
+        """What RECT and PRUNE make of the updates."""
+        config = work.config
+        for name in work.draft.names() if config.post != "none" else ():
+            B, A = work.draft.factors(name)
+            weight = work.draft.weight(name)
+            if config.post == "rect":
+                work.draft.replace(name, rect(B @ A, weight.to(B), keep=config.keep))
+            else:
+                drawn = prune_factors(B, A, weight.to(B))
+                work.draft.replace_factors(name, *drawn)
+
+
+def parse_layers(model: EditableModel, text: float | str) -> tuple[int, ...]:
+    """Blocks from 5, "5", "3-8", "3,5,7" or "0.25", a fraction of the depth, in the order data flows.
+
+    Raises: BadConfig.
+    """
+    try:
+        found: list[int | float] = []
+        for part in str(text).replace(" ", "").split(","):
+            first, dash, last = (part, "", "") if part.startswith("-") else part.partition("-")
+            alone = float(first) if "." in first else int(first)
+            found += range(int(first), int(last) + 1) if dash else [alone]
+    except ValueError:
+        raise BadConfig(f"layers {text!r} is not a number, a range such as 3-8 or a list such as 3,5") from None
+    if not found:
+        raise BadConfig(f"layers {text!r} names no block; write the lower number first")
+    return tuple(sorted({model.layer_of(layer) for layer in found}))
+
+
+# Errata's own defaults, tuned on lab:gpt; the linear systems' are in each method.
+_OWN: dict[str, Any] = {
+    "contexts": "memit", "lr": 0.25, "unit": "state", "steps": 40, "stop": "target", "enough": 0.2, "clamp": 4.0,
+    "kl": 0.0625, "decay": 0.5, "rewind": False,
+}  # fmt: skip
+
+
+def _depths(depth: int) -> str:
+    """Early to middle blocks, where a subject's last token takes in what the model knows of it."""
+    last = round(0.3 * (depth - 1))
+    return f"{max(round(0.05 * (depth - 1)), last - 4)}-{last}"
+
+
+def _anchored(
+    model: EditableModel, facts: Facts, layer: int, site: Site, search: Search, targets: Targets
+) -> Targets:
+    """NAS: v* = MLP output + shift is brought to the mean norm that it has when found on the original weights.
+
+    A target whose v* is more than twice as long is given up. The published norm is that of 1000 CounterFact facts on
+    the original model; here it is that of the call's own edits, which needs no data and knows no language.
+    """
+    outputs = read_states(model, facts, layer, "mlp").to(targets.deltas)
+    with patches_off(model):
+        reference = find_targets(model, facts, layer, site, search).deltas
+        usual = float((read_states(model, facts, layer, "mlp").to(reference) + reference).norm(dim=0).mean())
+    reached = outputs + targets.deltas
+    sizes = reached.norm(dim=0)
+    lead = [-1.0 if size > 2 * usual else lead for size, lead in zip(sizes.tolist(), targets.lead, strict=True)]
+    return dataclasses.replace(targets, deltas=reached * (usual / sizes) - outputs, lead=lead)
+
+
+def _figures(edits: Sequence[Edit], goals: Sequence[tuple[int, Targets]]) -> dict[str, dict[str, Any]]:
+    """What was measured while finding target states, with the reason where an edit did not get there."""
+    table: dict[str, dict[str, Any]] = {}
+    for layer, goal in goals:
+        shifts = (goal.deltas.norm(dim=0) / goal.starts.norm(dim=0)).tolist()
+        for place, edit in enumerate(edits):
+            steps, loss, lead = goal.steps[place], goal.loss[place], goal.lead[place]
+            told = table.setdefault(str(edit.id), {})
+            told |= {"steps": steps, "loss": loss, "divergence": goal.divergence[place], "shift": shifts[place]}
+            if loss != loss:
+                told["problem"] = f"the loss became NaN after {steps} steps; lower the learning rate"
+            elif not lead > 0:
+                told["problem"] = (
+                    f"no state of the subject in block {layer} leads to the target "
+                    f"(loss {loss:.2f} after {steps} steps); "
+                    "allow a larger clamp or more steps, or edit other layers"
+                )
+    return table
