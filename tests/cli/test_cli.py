@@ -143,7 +143,7 @@ def test_status_counts(run: Run, written: Path, monkeypatch: pytest.MonkeyPatch)
 def test_datasets_and_models_list_rows(run: Run) -> None:
     rows = run("datasets", "--json").rows
     assert "zsre" in [row["name"] for row in rows]
-    assert set(rows[0]) == {"name", "path", "records", "licence", "description", "source"}
+    assert set(rows[0]) == {"name", "holds", "path", "records", "licence", "description", "source"}
     for row in run("models", "--json").rows:
         assert set(row) == {"name", "path", "task", "parameters", "description"}
 

@@ -18,7 +18,7 @@ def edits_file(path: Path, n: int = 4) -> Path:
 def recipe(folder: Path, **changes: Any) -> Recipe:
     """Four edits by grace, measured after two and at the end."""
     values = {
-        "model": "lab:gpt", "dataset": str(edits_file(folder / "edits.jsonl")), "methods": ["grace"], "checkpoints": [2],
-        "upstream": "lab-facts", "upstream_n": 4, "texts": 2, "max_new_tokens": 8,
+        "model": "lab:gpt", "dataset": str(edits_file(folder / "edits.jsonl")), "methods": ["grace"],
+        "checkpoints": [2], "upstream": "lab-facts", "upstream_n": 4, "texts": 2, "max_new_tokens": 8,
     }  # fmt: skip
     return Recipe.of(values | changes)

@@ -21,7 +21,8 @@ from errata.methods.grace import Grace
 def measured(path: Path, label: str = "grace") -> dict[str, Any]:
     """Everything a run wrote but times."""
     folder = path / "runs" / label
-    kept = {file.name: file.read_bytes() for file in folder.iterdir() if file.name not in ("timings.json", "stream.jsonl")}
+    timed = ("timings.json", "stream.jsonl")
+    kept = {file.name: file.read_bytes() for file in folder.iterdir() if file.name not in timed}
     stream = [json.loads(line) for line in (folder / "stream.jsonl").read_text().splitlines()]
     return kept | {"stream": [{k: v for k, v in line.items() if k != "seconds"} for line in stream]}
 

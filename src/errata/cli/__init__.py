@@ -15,7 +15,8 @@ import click
 from errata.errors import ErrataError, did_you_mean
 
 VERBS = (
-    "demo", "ask", "edit", "log", "show", "status", "undo", "redo", "diff", "export",
+    "demo", "ask", "edit", "log", "show", "status", "undo", "redo", "diff", "eval", "export",
+    "bench", "report", "locate", "prepare",
     "methods", "models", "datasets", "lab",
 )  # fmt: skip
 INTERNAL = 70  # a failure nobody foresaw, as BSD's sysexits call it

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from errata.evaluate.recipe import Recipe
     from errata.evaluate.results import Results
 
-HEADLINE = ("reliability", "generalization", "locality", "retention", "upstream-retention", "drawdown", "perplexity.change")
+HEADLINE = (
+    "reliability", "generalization", "locality", "retention", "upstream-retention", "drawdown", "perplexity.change",
+)  # fmt: skip
 PROBLEMS = 1
 
 
@@ -34,7 +36,9 @@ PROBLEMS = 1
 @common.dry_run_option
 @common.json_option
 @click.pass_context
-def command(context: click.Context, recipe: str | None, out: Path, resume: bool, dry_run: bool, as_json: bool, **given: Any) -> None:
+def command(
+    context: click.Context, recipe: str | None, out: Path, resume: bool, dry_run: bool, as_json: bool, **given: Any
+) -> None:
     """Measure methods on a model and data, before, while and after they edit.
 
     Writes every answer and figure under OUT (`errata report OUT` draws them).

@@ -1,4 +1,4 @@
-"""What was seen of a model at one moment: answers, texts, continuations and weights. Metrics read this and nothing else.
+"""What was seen of a model at one moment: answers, texts, continuations, weights, tasks. Metrics read this alone.
 
 Each piece is plain data that becomes one line of JSON, so that every figure can be traced to the single prompt.
 """
@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from errata.evaluate.downstream.grades import Graded
 from errata.evaluate.questions import Question, fact_of
 
 
@@ -62,8 +63,10 @@ class Answer:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Answer:
-        scores = {name: Forced(**item) for name, item in value.items() if isinstance(item, Mapping) and name != "question"}
-        return cls(**{**value, **scores, "question": Question(**value["question"])})
+        question = Question(**value["question"])
+        rest = {name: item for name, item in value.items() if name != "question"}
+        scores = {name: Forced(**item) for name, item in rest.items() if isinstance(item, Mapping)}
+        return cls(question, **{**rest, **scores})
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +81,7 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Continuation:
-    """A long sampled continuation of an edit's prompt, now and before, and texts it should resemble, if there are any."""
+    """A long sampled continuation of an edit's prompt, now and before, and texts it should resemble, if any."""
 
     edit: str
     prompt: str
@@ -109,6 +112,7 @@ class Evidence:
     texts: Sequence[Text] = ()
     continuations: Sequence[Continuation] = ()
     moved: Sequence[Moved] | None = None
+    downstream: Sequence[Graded] = ()
     latest: frozenset[str] = field(default_factory=frozenset)
 
     def of(self, *kinds: str) -> list[Answer]:

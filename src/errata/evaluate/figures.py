@@ -19,7 +19,7 @@ Z = 1.959964  # two-sided 95 %
 
 @dataclass(frozen=True)
 class Figure:
-    """A value, its 95 % confidence interval, how many independent units (edits, texts) and how many answers it rests on."""
+    """A value, its 95 % interval, and how many independent units (edits, texts) and answers it rests on."""
 
     value: float
     low: float

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from errata.evaluate.asking import Heard, compared, listen
+from errata.evaluate.downstream.battery import Battery, paired
+from errata.evaluate.downstream.grades import Graded
 from errata.evaluate.evidence import Answer, Continuation, Evidence
 from errata.evaluate.metrics._base import measure
 from errata.evaluate.questions import Question
@@ -30,6 +32,9 @@ class Gauge:
         texts = general_texts(model, recipe.texts) if recipe.texts and model.task == "causal" else []
         self._texts = Reference(model, texts)
         self._weights = Weights(model)
+        tasks = recipe.downstream
+        self._battery = Battery(tasks, limit=recipe.downstream_n, seed=recipe.seed) if tasks else None
+        self._graded = self._battery.grade(model) if self._battery else []
 
     def answers(self, ids: Sequence[str], *, upstream: bool = True, progress: str | None = None) -> list[Answer]:
         """What is said now to the questions about these edits, and upstream."""
@@ -50,11 +55,15 @@ class Gauge:
         return Evidence(
             edits=edits, answers=self.answers(ids, progress=progress), texts=self._texts.score(),
             continuations=self._continuations(ids), moved=self._weights.moved(), latest=frozenset(latest),
+            downstream=self._downstream(),
         )  # fmt: skip
 
     def perplexity(self, texts: int = 8) -> float:
         """A quick look, for watching: perplexity on the first few texts."""
         return self._texts.perplexity(texts)
+
+    def _downstream(self) -> list[Graded]:
+        return paired(self._graded, self._battery.grade(self.model)) if self._battery else []
 
     def _continuations(self, ids: Sequence[str]) -> list[Continuation]:
         chosen = [q for id in ids for q in self.setting.about[id] if q.kind == "reliability"]

@@ -12,7 +12,7 @@ PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def normalised(text: str) -> str:
-    """Lower case, without punctuation, English articles and surplus blanks (SQuAD's normalisation), in Unicode's NFKC."""
+    """Lower case, without punctuation, English articles and surplus blanks (as for SQuAD), in Unicode's NFKC."""
     plain = unicodedata.normalize("NFKC", text).lower().translate(PUNCTUATION)
     return " ".join(ARTICLES.sub(" ", plain).split())
 

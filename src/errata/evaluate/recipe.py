@@ -1,4 +1,4 @@
-"""A benchmark as data: which model, edits, methods and protocol, and what is measured. Read from YAML or built in Python.
+"""A benchmark as data: which model, edits, methods and protocol, and what is measured. From YAML or built in Python.
 
 A recipe is copied into its results, which it determines but for times. Knows names and numbers; loads nothing.
 """
@@ -21,8 +21,7 @@ ProtocolName = Literal["single", "batch", "sequential"]
 
 def parameter(default: Any, help: str) -> Any:
     """A field of a recipe with the one text that documents it everywhere."""
-    kind = "default_factory" if callable(default) else "default"
-    return field(**{kind: default}, metadata={"help": help})
+    return field(default=default, metadata={"help": help})
 
 
 @dataclass(frozen=True)
@@ -57,16 +56,16 @@ class Recipe:
 
     model: str = parameter("", "lab model, directory or hub id")
     dataset: str = parameter("", "data set or file of edits")
-    methods: tuple[Contender, ...] = parameter(tuple, "methods by name, or with options and a label")
+    methods: tuple[Contender, ...] = field(default=(), metadata={"help": "by name, or with options and a label"})
     title: str = parameter("", "what the report is called")
-    protocol: ProtocolName = parameter(
+    protocol: ProtocolName = parameter(  # noqa: RUF009
         "sequential", "single or batch: each batch edits the model as it came; sequential: edits pile up"
     )
     size: int = parameter(1, "edits solved together")
     n: int | None = parameter(None, "how many edits, drawn by the seed; all by default")
     seed: int = parameter(0, "seed of drawing, order, shifts and sampling")
     checkpoints: tuple[int, ...] = parameter(
-        tuple, "after how many edits of a sequence to measure; 1, 10, 100, … and the end by default"
+        (), "after how many edits of a sequence to measure; 1, 10, 100, … and the end by default"
     )
     sample: int = parameter(200, "edits asked about at a checkpoint before the last, where all are; 0: all at each")
     rephrasings: int = parameter(0, "rephrasings of every edit that enter the stream as edits too")
@@ -75,10 +74,12 @@ class Recipe:
     upstream_n: int = parameter(300, "how many of them")
     texts: int = parameter(20, "stretches of general text for perplexity and KL; 0: none")
     continuations: int = parameter(0, "edits whose prompt is continued at length for fluency")
-    shifts: tuple[str, ...] = parameter(tuple, "shifts of the prompts for robustness")
+    downstream: tuple[str, ...] = parameter((), "tasks no edit is about: blimp, lab-choices, glue-sst2=PATH")
+    downstream_n: int = parameter(100, "questions of each task")
+    shifts: tuple[str, ...] = parameter((), "shifts of the prompts for robustness")
     monitor: int = parameter(0, "watch for collapse every so many batches; 0: never")
     max_new_tokens: int = parameter(24, "longest free answer, tokens")
-    metrics: tuple[str, ...] = parameter(tuple, "metrics by name; all by default")
+    metrics: tuple[str, ...] = parameter((), "metrics by name; all by default")
 
     def __post_init__(self) -> None:
         for name in ("model", "dataset"):

@@ -188,7 +188,8 @@ def _pretty(value: Any) -> bytes:
 
 def _same_settings(path: Path, found: Recipe, wanted: Recipe) -> None:
     old, new = found.to_json(), wanted.to_json()
-    changed = [f"{name} was {old[name]!r}, not {new[name]!r}" for name in old if name != "methods" and old[name] != new[name]]
+    differ = [name for name in old if name != "methods" and old[name] != new[name]]
+    changed = [f"{name} was {old[name]!r}, not {new[name]!r}" for name in differ]
     known = {contender.label: contender for contender in found.methods}
     changed += [
         f"{contender.label} had other options" for contender in wanted.methods

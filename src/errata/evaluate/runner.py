@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -71,7 +71,7 @@ def environment() -> dict[str, str | int]:
     }  # fmt: skip
 
 
-def _before(results: Results, setting: Setting, model: EditableModel, progress: bool) -> Iterable[Heard]:
+def _before(results: Results, setting: Setting, model: EditableModel, progress: bool) -> Sequence[Heard]:
     """What the unedited model says to every question: asked once for all methods and all resumptions."""
     path = results.path / "before.jsonl.gz"
     if (rows := read_lines(path)) is not None:

@@ -1,8 +1,8 @@
 """Drawdown: accuracy on everything unrelated that the edits cost (Sinitsin et al., 2020; Mitchell et al., 2022).
 
 Each question is its own comparison, so that answers gained set off answers lost; the interval puts Wilson's for both
-together, which is wide, and never has width nought: that no question of 300 changed does not prove that none would. Reads answer keys
-alone: a wrong answer that became another wrong one is no loss here, but lowers `locality`.
+together, which is wide, and never has width nought: that no question of 300 changed does not prove that none would.
+Reads answer keys alone: a wrong answer that became another wrong one is no loss here, but lowers `locality`.
 """
 
 from __future__ import annotations

@@ -1,0 +1,82 @@
+"""The report's page in a real browser: nothing fails to load, nothing sticks out on a phone, both colour schemes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from errata.evaluate.report.files import write
+from errata.evaluate.report.gather import gather
+from made_results import whole
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+PAPER = {"light": "rgb(255, 255, 255)", "dark": "rgb(20, 23, 27)"}
+
+
+def missing(what: str) -> Any:
+    """Skips, or fails where a browser is required."""
+    if os.environ.get("ERRATA_REQUIRE_BROWSER") == "1":
+        pytest.fail(f"ERRATA_REQUIRE_BROWSER is 1, and {what}")
+    pytest.skip(what)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        missing("the package playwright is not installed")
+    path = next((found for name in BROWSERS if (found := shutil.which(name))), None)
+    if path is None:
+        missing(f"no browser is installed ({', '.join(BROWSERS)})")
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("browser")
+    results = whole(folder / "r")
+    return write(gather(results), folder / "report")[0].as_uri()
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_opens_cleanly_at_any_width_in_both_schemes(browser: Any, address: str, scheme: str, width: int):
+    said: list[str] = []
+    asked: list[str] = []
+    page = browser.new_page(viewport={"width": width, "height": 844}, color_scheme=scheme)
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(address)
+    page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+    assert said == []
+    assert [url for url in asked if not url.startswith("data:")] == [address], "one file and nothing else"
+    assert page.evaluate("document.documentElement.scrollWidth") <= width, "no scrolling sideways"
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == PAPER[scheme]
+    boxes = page.evaluate("[...document.querySelectorAll('svg')].map(one => one.getBoundingClientRect().toJSON())")
+    assert len(boxes) == 6
+    assert all(box["left"] >= 0 and box["right"] <= width and box["height"] > 150 for box in boxes), boxes
+    line = page.evaluate("getComputedStyle(document.querySelector('svg [style*=\"stroke: var(--series-0)\"]')).stroke")
+    assert line == {"light": "rgb(0, 98, 177)", "dark": "rgb(108, 184, 255)"}[scheme]
+    page.close()
+
+
+def test_labels_lie_inside_their_drawings(browser: Any, address: str):
+    page = browser.new_page(viewport={"width": 390, "height": 844})
+    page.goto(address)
+    outside = page.evaluate(
+        """[...document.querySelectorAll('svg text')].filter(text => {
+            const inner = text.getBoundingClientRect(), outer = text.closest('svg').getBoundingClientRect();
+            return inner.left < outer.left - 1 || inner.right > outer.right + 1;
+        }).map(text => text.textContent)"""
+    )
+    assert outside == []
+    page.close()
