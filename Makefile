@@ -25,7 +25,7 @@ lint: .venv/.ready
 	PYTHONPATH=src $(BIN)/lint-imports
 
 bench: .venv/.ready
-	$(BIN)/python benchmarks/spine.py
+	$(BIN)/python benchmarks/costs.py
 
 clean:
 	rm -rf .venv build dist .pytest_cache .ruff_cache .import_linter_cache

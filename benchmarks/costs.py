@@ -1,17 +1,13 @@
-"""What the README's figures come from: a stream of CounterFact edits on lab:gpt, one at a time, and what edits cost.
+"""What editing costs, as ratios of medians measured side by side in one process. What it is worth: `errata bench`.
 
     make bench                                     everything; finished parts are kept in benchmarks/results.json
-    python benchmarks/spine.py --only streams --n 100 --methods grace     a part of it
-
-Answers are generated freely and must equal the target, end included. Every share has its n and a 95 % Wilson interval.
-Speeds are ratios of medians measured side by side in one process.
+    python benchmarks/costs.py --only generation   one part
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
 import random
 import statistics
 import time
@@ -25,82 +21,17 @@ from tqdm import tqdm
 
 from errata import Edit, EditableModel, Editor
 from errata.datasets import get
-from errata.lab.recipes.corpus import prose
 from errata.methods._base import create
-from errata.models.losses import target_loss
 from errata.patches.codebook import CodebookPatch, Entry
 
 HERE = Path(__file__).parent
 MODEL = "lab:gpt"
-RADII = (1.0, 4.0, 8.0)
-
-
-def share(right: Sequence[bool]) -> dict[str, Any]:
-    """A proportion with its n and 95 % Wilson score interval."""
-    n, z = len(right), 1.96
-    p = sum(right) / n
-    centre, half = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return {
-        "value": p,
-        "n": n,
-        "low": (centre - half) / (1 + z * z / n),
-        "high": (centre + half) / (1 + z * z / n),
-    }
-
-
-def perplexity(model: EditableModel, rows: int = 40) -> float:
-    """exp(mean loss a token) on prose held out of the model's training, in rows of the whole context."""
-    ids = model.tokenizer(prose("held_out"), add_special_tokens=False, verbose=False)["input_ids"]
-    width = (model.context or 512) - 1
-    texts = [ids[start : start + width] for start in range(0, len(ids) - width, width)][:rows]  # type: ignore[index]
-    losses = []
-    with torch.no_grad(), model.evaluating():
-        for text in texts:
-            whole = torch.tensor([[model.tokenizer.bos_token_id, *text]])
-            gold = torch.cat([whole[:, 1:], torch.full((1, 1), -100)], dim=1)
-            losses.append(float(target_loss(model.model(whole).logits, gold)))
-    return math.exp(statistics.fmean(losses))
-
-
-def answers(editor: Editor, pairs: Sequence[tuple[str, str]]) -> list[bool]:
-    """For each (prompt, target), whether free generation writes exactly the target."""
-    replies = editor.generate([prompt for prompt, _ in pairs])
-    return [reply == target.strip() for reply, (_, target) in zip(replies, pairs, strict=True)]
 
 
 def cases(n: int) -> list[Edit]:
     edits = get("counterfact-lab").edits()
     random.Random(0).shuffle(edits)
     return edits[:n]
-
-
-def stream(method: str, options: dict[str, Any], n: int, unrelated: int = 1000) -> dict[str, Any]:
-    """n edits one at a time; everything is measured on the state after the last."""
-    edits = cases(n)
-    rows = [row for row in get("lab-facts").rows() if row["split"] == "locality" and row["known"]]
-    prompts = [row["prompt"] for row in random.Random(1).sample(rows, min(unrelated, len(rows)))]
-    with Editor(MODEL) as editor:
-        before, text_before = editor.generate(prompts), perplexity(editor.editable)
-        times, done = [], 0
-        for edit in tqdm(edits, desc=f"{method} {options or ''}", unit="edit"):
-            started = time.perf_counter()
-            done += len(editor.edit(edit, method=method, **options).done)
-            times.append(time.perf_counter() - started)
-        after, text_after = editor.generate(prompts), perplexity(editor.editable)
-        held_out = [(edit.rephrases[0], edit.target) for edit in edits if edit.rephrases]
-        edited = {edit.prompt for edit in edits}
-        near = [p for edit in edits for p in edit.locality if p.prompt not in edited][:unrelated]
-        return {
-            "method": method, "options": options, "n": n, "reported done": done,
-            "reliability": share(answers(editor, [(edit.prompt, edit.target) for edit in edits])),
-            "generalization": share(answers(editor, held_out)),
-            "unrelated unchanged": share([a == b for a, b in zip(before, after, strict=True)]),
-            "neighbours right": share(answers(editor, [(p.prompt, str(p.answer)) for p in near])),
-            "perplexity before": text_before, "perplexity after": text_after,
-            "seconds an edit": statistics.median(times),
-            "late over early": statistics.median(times[-50:]) / statistics.median(times[5:55]),
-            "minutes": sum(times) / 60,
-        }  # fmt: skip
 
 
 def seconds(job: Callable[[], Any]) -> float:
@@ -195,66 +126,44 @@ def beside(keys: int = 50_000, repeats: int = 15) -> dict[str, Any]:
     return {"keys": keys, **side_by_side(full, empty, repeats)}
 
 
-STREAMS: list[tuple[str, dict[str, Any]]] = [
-    *(("grace", {"radius": radius}) for radius in RADII), ("ft", {}), ("lora", {}), ("ft-l", {}),
-]  # fmt: skip
+def generation(prompts: int = 256, repeats: int = 3) -> dict[str, Any]:
+    """Free answers to the same prompts one at a time and in batches of 64, in turns, and whether they are the same."""
+    model = EditableModel.load(MODEL)
+    asked = [edit.prompt for edit in cases(prompts)]
+    said: dict[int, list[str]] = {}
+
+    def ask(rows: int) -> None:
+        said[rows] = model.generate(asked, batch_size=rows)
+
+    found = side_by_side(lambda: ask(1), lambda: ask(64), repeats)
+    return {"prompts": prompts, "same answers": said[1] == said[64], **found}
 
 
-def percent(found: dict[str, Any]) -> str:
-    return f"{found['value']:.1%} ({found['low']:.1%} to {found['high']:.1%}, n = {found['n']})"
-
-
-def markdown(results: dict[str, Any]) -> str:
-    """The results as docs/benchmarks.md quotes them."""
-    columns = ("reliability", "generalization", "unrelated unchanged", "neighbours right")
-    lines = [
-        "| method | edits | reported done | reliability | generalization | unrelated unchanged | neighbours right "
-        "| perplexity | s/edit | late/early |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    for found in results.values():
-        if "method" in found:
-            options = ", ".join(f"{key}={value:g}" for key, value in found["options"].items())
-            shares = " | ".join(percent(found[column]) for column in columns)
-            change = found["perplexity after"] / found["perplexity before"] - 1
-            lines.append(
-                f"| `{found['method']}` {options} | {found['n']} | {found['reported done']} | {shares} "
-                f"| {change:+.3%} | {found['seconds an edit']:.3f} | {found['late over early']:.2f} |"
-            )
-    return "\n".join(lines)
+PARTS: dict[str, Callable[[], dict[str, Any]]] = {
+    "batch": batch_or_one_by_one, "lookup": lookup, "beside": beside, "generation": generation,
+}  # fmt: skip
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--n", type=int, default=1000, help="edits in a stream")
-    parser.add_argument("--methods", default="grace,ft,ft-l,lora")
-    parser.add_argument("--only", default="costs,streams", help="costs, streams or both")
+    parser.add_argument("--only", default=",".join(PARTS), help="parts, with commas between")
     parser.add_argument(
         "--out", type=Path, default=HERE / "results.json", help="results; finished parts are kept"
     )
     arguments = parser.parse_args()
     results = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
-    parts: dict[str, Callable[[], Any]] = {}
-    if "costs" in arguments.only:
-        parts |= {"batch": batch_or_one_by_one, "lookup": lookup, "beside": beside}
-    if "streams" in arguments.only:
-        for method, options in STREAMS:
-            if method in arguments.methods.split(","):
-                name = f"stream {method} {json.dumps(options)} {arguments.n}"
-                parts[name] = lambda method=method, options=options: stream(method, options, arguments.n)
     versions = {
         "torch": torch.__version__,
         "transformers": transformers.__version__,
         "threads": torch.get_num_threads(),
     }
-    for name, part in parts.items():
+    for name in arguments.only.split(","):
         if name not in results:
-            results[name] = {**part(), "versions": versions}
+            results[name] = {**PARTS[name](), "versions": versions}
             arguments.out.write_text(json.dumps(results, indent=1) + "\n")
             print(name, json.dumps(results[name]))
-    print(markdown(results))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,9 @@ def figure(value: float, low: float | None = None, high: float | None = None, n:
     return Figure(value, value - 0.05 if low is None else low, value + 0.05 if high is None else high, n, n)
 
 
+UNEDITED = 100.0  # perplexity before any edit
+
+
 def results(path: Path, *methods: Any, **recipe: Any) -> Results:
     """A directory without any run."""
     values = {"model": "lab:gpt", "dataset": "made", "methods": list(methods or ("grace", "ft")), "n": 4}
@@ -36,6 +39,8 @@ def stream(n: int = 4, perplexities: Sequence[float] = (), **failed: str) -> lis
             "keys": place, "bytes": 100 * place, "seconds": 0.5,
         }  # fmt: skip
         lines.append(line | ({"perplexity": perplexities[place - 1]} if perplexities else {}))
+    if perplexities:
+        lines[0]["perplexity_before"] = UNEDITED
     return lines
 
 

@@ -59,7 +59,7 @@ def test_batches_that_are_undone_are_counted_together(tmp_path: Path):
 
 def test_the_disabling_edit_is_the_first_above_twice_the_start_for_good(page: Page):
     grace, ft = page.entrants
-    assert page.start == 100, "the lowest first look of any method"
+    assert page.start == 100, "what was seen before any edit"
     assert grace.collapse is None
     assert ft.collapse is not None
     assert (ft.collapse.edits, ft.collapse.perplexity) == (3, 250)
@@ -73,7 +73,7 @@ def test_the_disabling_edit_is_the_first_above_twice_the_start_for_good(page: Pa
     ("seen", "after"),
     [
         ([100, 300, 150, 190], None), ([100, 300, 150, 201], 4), ([100, 300, float("nan"), 300], 2),
-        ([100, 200, 200, 200], None),
+        ([100, 200, 200, 200], None), ([300, 300, 300, 300], 1),
     ],
 )
 def test_a_model_that_recovers_has_not_collapsed(tmp_path: Path, seen: list[float], after: int | None):

@@ -184,3 +184,10 @@ def test_what_the_unedited_model_says_is_kept(whole: Path):
     rows = read_lines(whole / "out/before.jsonl.gz")
     assert rows
     assert all(row["said"] for row in rows)
+
+
+def test_the_unedited_model_is_looked_at_before_the_first_edit(tmp_path: Path):
+    results = run(recipe(tmp_path, methods=["ft"], monitor=1, n=2), tmp_path / "out")
+    first, second = results.run(results.recipe.methods[0]).stream()
+    assert first["perplexity_before"] != first["perplexity"] != second["perplexity"]
+    assert "perplexity_before" not in second

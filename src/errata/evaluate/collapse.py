@@ -72,12 +72,12 @@ def collapse(lines: Sequence[Line], factor: float = 2.0, *, start: float | None 
 
     Args:
         lines: the stream of a sequential run with `monitor` (`Run.stream()`).
-        start: perplexity of the unedited model; that of the first look if not given, which cannot then be the collapse.
+        start: perplexity of the unedited model; by default what the run saw of it before its first batch.
 
     None if there is no such look. A perplexity that is no number counts as above. Raises: BadConfig (nothing watched).
     """
     looks = _looks(lines)
-    bound = start if start is not None else looks[0][1]
+    bound = start if start is not None else float(lines[0].get("perplexity_before", looks[0][1]))
     whole = [place for place, (_, perplexity) in enumerate(looks) if perplexity <= factor * bound]
     first = whole[-1] + 1 if whole else 0
     if first == len(looks):

@@ -58,6 +58,9 @@ class Protocol(ABC):
         new = [edit for edit in batch if edit.id not in editor.state.edits]
         right = self._right_already(new) if self.recipe.errors_only else []
         todo = [edit for edit in new if edit.id not in right]
+        watched: dict[str, float] = {}
+        if self.recipe.monitor and not self.lines:
+            watched["perplexity_before"] = self.gauge.perplexity()
         started = time.perf_counter()
         if todo:
             editor.edit(todo, self.contender.method, **self.contender.options)
@@ -70,8 +73,8 @@ class Protocol(ABC):
             "bytes": sum(patch.size for patch in editor.patches), "seconds": seconds,
         }  # fmt: skip
         if self.recipe.monitor and len(self.lines) % self.recipe.monitor == 0:
-            line["perplexity"] = self.gauge.perplexity()
-        return line
+            watched["perplexity"] = self.gauge.perplexity()
+        return line | watched
 
     def record(self, line: dict[str, Any]) -> None:
         self.lines.append(line)

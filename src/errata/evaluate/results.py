@@ -31,7 +31,6 @@ class Run:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        path.mkdir(parents=True, exist_ok=True)
 
     @property
     def sheet(self) -> Path:
@@ -47,7 +46,7 @@ class Run:
         return whole_lines(self.path / "stream.jsonl")
 
     def append(self, batch: Mapping[str, Any]) -> None:
-        _append(self.path / "stream.jsonl", batch)
+        _append(self._new("stream.jsonl"), batch)
 
     def pending(self) -> list[list[dict[str, Any]]]:
         """Answers by batch, of a run that asks after every batch."""
@@ -55,7 +54,7 @@ class Run:
         return [said[step] for step in sorted(said)]
 
     def append_pending(self, answers: Sequence[Mapping[str, Any]], step: int) -> None:
-        _append(self.path / "pending.jsonl", {"step": step, "answers": list(answers)})
+        _append(self._new("pending.jsonl"), {"step": step, "answers": list(answers)})
 
     def problem(self) -> str | None:
         """Why the method could not be run, if it could not."""
@@ -63,14 +62,14 @@ class Run:
         return path.read_text(encoding="utf-8").strip() if path.exists() and not self.finished else None
 
     def note_problem(self, text: str) -> None:
-        write_atomic(self.path / "problem.txt", f"{text}\n".encode())
+        write_atomic(self._new("problem.txt"), f"{text}\n".encode())
 
     def answers(self, edits: int) -> list[dict[str, Any]] | None:
         """What was said after so many edits, if that was measured."""
         return read_lines(self.path / f"answers-{edits:06d}.jsonl.gz")
 
     def write_answers(self, edits: int, rows: Iterable[Mapping[str, Any]]) -> None:
-        write_lines(self.path / f"answers-{edits:06d}.jsonl.gz", rows)
+        write_lines(self._new(f"answers-{edits:06d}.jsonl.gz"), rows)
 
     def figures(self) -> list[dict[str, Any]]:
         """Figures by checkpoint, as measured so far."""
@@ -78,10 +77,15 @@ class Run:
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
 
     def write(self, name: str, value: Any) -> None:
-        write_atomic(self.path / name, _pretty(value))
+        write_atomic(self._new(name), _pretty(value))
 
     def read(self, name: str) -> Any:
         return json.loads((self.path / name).read_text(encoding="utf-8"))
+
+    def _new(self, name: str) -> Path:
+        """Where a file of this run goes; the folder is made now, so that reading makes none."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        return self.path / name
 
     def finish(self, timings: Mapping[str, Any]) -> None:
         """The run is complete: from here on it is not run again."""

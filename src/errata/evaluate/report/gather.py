@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from errata.evaluate.collapse import collapse
 from errata.evaluate.evidence import Answer
 from errata.evaluate.figures import Figure
 from errata.evaluate.recipe import Contender, Recipe
@@ -43,8 +44,8 @@ def gather(results: Results) -> Page:
 
 
 def start(streams: Iterable[Sequence[Mapping[str, Any]]]) -> float | None:
-    """Perplexity before edits: the lowest at any method's first look, since results keep none of the unedited model."""
-    seen = [line["perplexity"] for stream in streams for line in stream[:1] if "perplexity" in line]
+    """Perplexity of the unedited model, which every method's run looked at first."""
+    seen = [line["perplexity_before"] for stream in streams for line in stream[:1] if "perplexity_before" in line]
     return min((value for value in seen if math.isfinite(value)), default=None)
 
 
@@ -60,7 +61,7 @@ def _entrant(
         work=_work(stream, recipe.protocol) if stream else None,
         failures=tuple(Failure(_request(id, requests), str(reason)) for id, reason in failed.items()),
         cases=tuple(cases(_last_answers(run), failed)), looks=looks,
-        collapse=collapse(looks, begin) if recipe.protocol == "sequential" else None,
+        collapse=_collapsed(stream, looks, begin) if recipe.protocol == "sequential" else None,
     )  # fmt: skip
 
 
@@ -105,14 +106,12 @@ def _looks(stream: Sequence[Mapping[str, Any]], requests: Mapping[str, Request])
             since = []
 
 
-def collapse(looks: Sequence[Look], begin: float | None) -> Look | None:
+def _collapsed(stream: Sequence[Mapping[str, Any]], looks: Sequence[Look], begin: float | None) -> Look | None:
     """The look from which on perplexity stays above twice its start; None if it does not."""
-    found = None
-    for look in reversed(looks):
-        if begin is None or (look.perplexity is not None and look.perplexity <= COLLAPSED * begin):
-            break
-        found = look
-    return found
+    if begin is None or not looks:
+        return None
+    found = collapse(stream, COLLAPSED, start=begin)
+    return next((look for look in looks if found and look.edits == found.edits), None)
 
 
 def _answer_files(run: Run) -> list[Path]:
