@@ -228,3 +228,13 @@ def _rivals() -> list[Answer]:
 def test_answers_about_no_edit_count_one_by_one() -> None:
     question = Question("upstream", "p", "q")
     assert Answer(question, "q", "q", "q").unit == "p"
+
+
+def test_perplexity_of_right_answers_is_over_all_their_tokens() -> None:
+    found = values(
+        "answer-perplexity",
+        answer("reliability", "x", forced=Forced(2.0, 1, 0)),
+        answer("reliability", "x", edit="e2", forced=Forced(1.0, 2, 0)),  # exp((2 + 1) / (1 + 2))
+        answer("upstream", "x", edit=None, forced=Forced(4.0, 2, 0), forced_before=Forced(0.0, 2, 2)),
+    )
+    assert found == close({"": math.e, "upstream": math.exp(2), "upstream-before": 1.0})

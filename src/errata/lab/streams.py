@@ -6,6 +6,7 @@ Named by entry points, as a plug-in's data sets are. Knows facts, questions, cla
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from errata.datasets import Dataset, register_dataset
@@ -33,7 +34,7 @@ class Questions(Stream):
     """Facts that lab:t5 was never taught, asked in twenty wordings."""
 
     def edits(self) -> list[Edit]:
-        """One edit a fact; its rephrases are nine wordings to edit with, then ten the model never saw in any question."""
+        """One edit a fact; its rephrases are nine wordings to edit with, then ten that no question had in training."""
         return [self._edit(row) for row in unlearned()]
 
     def upstream(self) -> list[Probe]:
@@ -60,11 +61,16 @@ class Biographies(Stream):
     """Sentences of passages that were made up, each with what it should have been."""
 
     def edits(self) -> list[Edit]:
-        return biographies.edits(biographies.biographies())
+        return biographies.edits(_passages())
 
     def upstream(self) -> list[Probe]:
         """The accurate sentences of the same passages, which stay as they are."""
-        return biographies.accurate(biographies.biographies())
+        return biographies.accurate(_passages())
+
+
+@cache
+def _passages() -> list[biographies.Biography]:
+    return biographies.biographies()
 
 
 @register_dataset("lab-questions")
@@ -101,6 +107,6 @@ def lab_biographies() -> Biographies:
         description="sentences that the model of `errata lab train bio` makes up, with what they should say",
         licence="MIT, CC0-1.0, PDDL-1.0",
         source="lab-facts; what it does not state of a subject is invented",
-        records=len(biographies.edits(biographies.biographies())),
+        records=len(biographies.edits(_passages())),
         path=FILE,
     )

@@ -34,13 +34,13 @@ class Recipe:
 
     base: str = "gpt"  # the lab's model to start from
     passages: int = PASSAGES
-    steps: int = 120
-    rows: int = 80  # passages a step
-    sentences: int = 96  # fact sentences a step
+    steps: int = 130
+    rows: int = 88  # passages a step
+    sentences: int = 72  # fact sentences a step
     prose_rows: int = 1
     microbatches: int = 4  # of passages of similar length
-    lr_matrices: float = 0.0015
-    lr_others: float = 0.0008
+    lr_matrices: float = 0.003
+    lr_others: float = 0.0015
     weight_decay: float = 0.1
     smoothing: float = 0.1  # of the labels of facts and passages, as in lab:gpt
     warmup: int = 10

@@ -113,6 +113,7 @@ class Training(Run):
         source = Corpus(tokenizer, recipe.context, recipe.seed)
         super().__init__(recipe, out, build(recipe, tokenizer), tokenizer, source, block=lambda name: ".h." in name)
         self.source: Corpus
+        self.model: GPT2LMHeadModel
 
     def place(self) -> tuple[Phase, int]:
         """The phase that the next step belongs to, and the step's number in it."""
