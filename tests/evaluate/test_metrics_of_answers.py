@@ -18,7 +18,7 @@ FOLLOWING = {"reliability": "reliability", "generalization": "generalization", "
 
 
 def test_every_metric_has_a_meaning_a_direction_and_evidence_it_needs() -> None:
-    known = {*KINDS, "texts", "continuations", "weights"}
+    known = {*KINDS, "texts", "continuations", "weights", "downstream"}
     for name in METRICS.names():
         assert meaning(name).endswith("."), name
         assert better(f"{name}.part") in ("higher", "lower")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +16,7 @@ from errata.methods._located import Located, parse_layers
 from errata.methods._published import family
 from errata.methods._work import remembered
 from errata.models import EditableModel
+from errata.models.hooks import as_matrix
 from errata.patches.weights import LowRank, WeightPatch
 from errata.solve.keys import Facts, read_keys
 from errata.solve.templates import contexts
@@ -162,9 +164,8 @@ def test_the_bare_key_in_the_denominator_is_an_option(lab: EditableModel):
         {"anchor": True},
         {"sphere": 0.2},
         {"post": "rect", "keep": 0.7},
-        {"post": "prune"},
         {"ridge": 1.0, "stop": "first-choice", "lr": 0.1},
-        {"blue": True, "anchor": True, "post": "prune", "sphere": 0.1},
+        {"blue": True, "anchor": True, "sphere": 0.1},
     ],
 )
 def test_stabilisers_combine_and_the_edit_holds(lab: EditableModel, options: dict[str, Any]) -> None:
@@ -174,6 +175,21 @@ def test_stabilisers_combine_and_the_edit_holds(lab: EditableModel, options: dic
         assert editor.edit(FRANCE, "memit-seq", **{**QUICK, **spread}).failed == []
         assert editor.generate(FRANCE.prompt) == "Madrid"
     assert lab.fingerprint() == before
+
+
+def test_prune_draws_in_the_largest_singular_values(lab: EditableModel):
+    sizes = {}
+    for post in ("none", "prune"):
+        patch = create("memit-seq", {**QUICK, "weight": 64.0, "post": post}).fit(lab, [FRANCE]).patch
+        assert isinstance(patch, WeightPatch)
+        (delta,) = patch.deltas.values()
+        assert isinstance(delta, LowRank)
+        sizes[post] = float(torch.linalg.matrix_norm(delta.B @ delta.A, 2))
+    original = as_matrix(lab.model.get_submodule(lab.arch.matrix(1, "mlp_down")))
+    bound = float(torch.linalg.matrix_norm(original, 2))
+    assert sizes["none"] > bound
+    # Xu et al.: sigma becomes log(sigma) - log(bound) + bound
+    assert sizes["prune"] == pytest.approx(math.log(sizes["none"] / bound) + bound, rel=1e-3)
 
 
 def test_blue_edits_the_first_and_last_block(lab: EditableModel):
@@ -192,5 +208,5 @@ def test_several_edits_of_one_call_hold_together(lab: EditableModel):
 def test_a_subject_that_occurs_twice_in_a_prompt_with_braces(lab: EditableModel, name: str) -> None:
     edit = Edit("France {}? The capital of France is", "Madrid", subject="France")
     with Editor(lab) as editor:
-        assert editor.edit(edit, name).failed == []
+        assert editor.edit(edit, name, tokens=4000).failed == []
         assert editor.generate(edit.prompt) == "Madrid"

@@ -27,7 +27,7 @@ def register_metric(
     """Register a metric. Its function's first docstring line is its help text; `unit` is what its values are in.
 
     `needs` says which evidence it reads: kinds of questions (see `errata.evaluate.questions`), "texts",
-    "continuations" or "weights".
+    "continuations", "weights" or "downstream".
     """
     return METRICS.register(name, better=better, needs=needs, unit=unit)
 
