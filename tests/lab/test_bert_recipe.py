@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from interrupted import check_that_it_goes_on, weights
 
 from errata.lab import recipes
 from errata.lab.claims import LABELS
@@ -34,25 +35,8 @@ def small_world(monkeypatch: pytest.MonkeyPatch, tokenizer):
     monkeypatch.setattr(bert, "facts", lambda: rows)
 
 
-def weights(training: Training) -> dict[str, torch.Tensor]:
-    return {name: tensor.clone() for name, tensor in training.model.state_dict().items()}
-
-
 def test_an_interrupted_run_goes_on_to_the_same_bits(tmp_path: Path):
-    for name in ("whole", "parts"):
-        (tmp_path / name).mkdir()
-    whole = Training(TINY, tmp_path / "whole")
-    start = weights(whole)
-    whole.run(every=100)
-    first = Training(TINY, tmp_path / "parts")
-    first.one_step()
-    first.save_checkpoint()
-    second = Training(TINY, tmp_path / "parts")
-    assert second.step == 1
-    second.run(every=100)
-    for name, tensor in weights(whole).items():
-        assert torch.equal(tensor, weights(second)[name]), name
-    assert any(not torch.equal(tensor, start[name]) for name, tensor in weights(whole).items())
+    check_that_it_goes_on(lambda folder: Training(TINY, folder), tmp_path, steps=1)
 
 
 def test_the_export_is_a_classifier_that_loads_as_float32(tmp_path: Path):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from interrupted import check_that_it_goes_on
 from torch import nn
 
 from errata.errors import BadConfig
@@ -31,23 +32,8 @@ def small_tokenizer(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(gpt, "train_tokenizer", lambda vocabulary, context: shared)
 
 
-def weights(training: Training) -> dict[str, torch.Tensor]:
-    return {name: tensor.clone() for name, tensor in training.model.state_dict().items()}
-
-
 def test_an_interrupted_run_goes_on_to_the_same_bits(tmp_path: Path):
-    for name in ("whole", "parts"):
-        (tmp_path / name).mkdir()
-    whole = Training(TINY, tmp_path / "whole")
-    whole.run(every=100)
-    first = Training(TINY, tmp_path / "parts")
-    first.one_step(), first.one_step()
-    first.save_checkpoint()
-    second = Training(TINY, tmp_path / "parts")
-    assert second.step == 2
-    second.run(every=100)
-    for name, tensor in weights(whole).items():
-        assert torch.equal(tensor, weights(second)[name]), name
+    check_that_it_goes_on(lambda folder: Training(TINY, folder), tmp_path)
 
 
 def test_a_checkpoint_of_another_recipe_is_refused(tmp_path: Path):
