@@ -201,8 +201,8 @@ def test_a_repeated_id_names_both_lines(tmp_path: Path):
         (b'{"prompt": ' + b"1" * 9_999 + b"}", ":1: the JSON holds a value too large to read"),
         (b"3", ":1: an edit is a JSON object"),
         (b"\x1f\x8b", ": the gzip data is cut short or damaged"),
-        (gzip.compress(b'{"prompt": "a", "target": "b"}')[:-6], ": the gzip data is cut short or damaged"),
-        (gzip.compress(b"x" * 99)[:14] + b"\0\0\0\0\0\0\0\0\0", ": the gzip data is cut short or damaged"),
+        (gzip.compress(b'{"prompt": "a", "target": "b"}', mtime=0)[:-6], ": the gzip data is cut short or damaged"),
+        (gzip.compress(b"x" * 99, mtime=0)[:14] + b"\0\0\0\0\0\0\0\0\0", ": the gzip data is cut short or damaged"),
     ],
 )
 def test_a_broken_file_is_refused(tmp_path: Path, content: bytes, message: str):
