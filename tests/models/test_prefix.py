@@ -39,6 +39,35 @@ def test_resume_equals_the_whole_forward(name: str, side: str) -> None:
             torch.testing.assert_close(last, whole[:1, -2:], atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_columns_before_the_start_are_left_out(name: str) -> None:
+    model = tiny_model(name)
+    if model.task != "causal":
+        assert model.prefix(encoded(model, "left"), 0, 2).start == 0
+        return
+    whole_batch = encoded(model, "left")
+    batch, start = whole_batch.aligned(whole_batch.query, model.pad_id)
+    assert (batch.query == start).all()
+    rows = torch.tensor([2, 0])
+    with torch.no_grad():
+        whole = model.forward(batch)
+        # Padded anew, every row still says the same.
+        for row, (old, new) in enumerate(zip(whole_batch.query.tolist(), batch.query.tolist(), strict=True)):
+            torch.testing.assert_close(whole[row, new], model.forward(whole_batch)[row, old], atol=1e-5, rtol=0)
+        for layer in layers(model):
+            prefix = model.prefix(batch, layer, start)
+            assert prefix.start == start
+            assert prefix.hidden.shape[1] == batch.input_ids.shape[1] - start
+            real = batch.attention_mask[:, start:].bool()
+            for _ in range(2):  # what was read before is not written on
+                torch.testing.assert_close(
+                    prefix.resume(prefix.hidden)[real], whole[:, start:][real], atol=1e-5, rtol=0
+                )
+            some = prefix.resume(prefix.hidden[rows], rows=rows, keep=1)
+            last = batch.attention_mask[rows, -1].bool()
+            torch.testing.assert_close(some[last], whole[rows, -1:][last], atol=1e-5, rtol=0)
+
+
 @pytest.mark.parametrize("side", ["right", "left"])
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_gradient_is_that_of_the_whole_model(name: str, side: str) -> None:

@@ -148,7 +148,10 @@ class Grace(Method):
     ) -> Trained:
         batch = model.encode([entry.prompt for _, entry, _ in rows], [target for _, _, target in rows])
         group = torch.tensor([number for number, _, _ in rows], device=model.device)
-        task = Task(model.prefix(batch, layer), group, starts.to(model.device), scales.to(model.device))
+        place = 0
+        if model.task == "causal":  # what stands before the value stays as it is
+            batch, place = batch.aligned(batch.query, model.pad_id)
+        task = Task(model.prefix(batch, layer, place), group, starts.to(model.device), scales.to(model.device))
         return train_values(task, lr=self.config.lr, steps=self.config.steps, lead=self.config.lead)
 
     def _figures(self, trained: Trained, row: int) -> dict[str, Any]:

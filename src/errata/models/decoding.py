@@ -23,8 +23,8 @@ def continue_greedily(model: EditableModel, batch: Batch, max_new_tokens: int) -
 
     Stops early where the model can read no more positions.
     """
-    stops = _stop_ids(model)
-    feed, state = _start(model, batch)
+    stops = stop_ids(model)
+    feed, state = start(model, batch)
     ended = torch.zeros(len(batch), dtype=torch.bool, device=model.device)
     chosen: list[torch.Tensor] = []
     for _ in range(_room(model, batch, max_new_tokens)):
@@ -34,12 +34,12 @@ def continue_greedily(model: EditableModel, batch: Batch, max_new_tokens: int) -
         ended |= torch.isin(token, stops)
         if ended.all():
             break
-        _advance(feed, state, token, out.get("past_key_values"))
+        advance(feed, state, token, out.get("past_key_values"))
     rows = torch.stack(chosen, 1).tolist() if chosen else [[] for _ in range(len(batch))]
     return [_until(row, stops.tolist()) for row in rows]
 
 
-def _start(model: EditableModel, batch: Batch) -> tuple[dict[str, Any], dict[str, Any]]:
+def start(model: EditableModel, batch: Batch) -> tuple[dict[str, Any], dict[str, Any]]:
     """What grows or is replaced by the newest token, and what accompanies it."""
     if model.task == "causal":
         inputs = model.inputs(batch)
@@ -53,7 +53,7 @@ def _start(model: EditableModel, batch: Batch) -> tuple[dict[str, Any], dict[str
     }
 
 
-def _advance(feed: dict[str, Any], state: dict[str, Any], token: torch.Tensor, cache: Any) -> None:
+def advance(feed: dict[str, Any], state: dict[str, Any], token: torch.Tensor, cache: Any) -> None:
     """With a cache the next step reads the new token alone; without one, everything up to it."""
     newest = token[:, None]
     if cache is not None:
@@ -74,7 +74,8 @@ def _room(model: EditableModel, batch: Batch, wanted: int) -> int:
     return min(wanted, model.context - read.shape[1] + 1)
 
 
-def _stop_ids(model: EditableModel) -> torch.Tensor:
+def stop_ids(model: EditableModel) -> torch.Tensor:
+    """(n,): the ids that end an answer."""
     stops = {end_id(model)}
     listed = model.model.generation_config.eos_token_id if model.model.generation_config else None
     # A list was written for this model (a chat model's turn end); one id may be its config class's default.

@@ -234,6 +234,9 @@ class EditableModel:
             f"give 0 to {depth - 1}, -{depth} to -1, or a fraction from 0.0 to 1.0"
         )
 
-    def prefix(self, batch: Batch, layer: int) -> Prefix:
-        """The batch computed up to block `layer`, ready to run the blocks above it again and again."""
-        return Prefix(self, batch, layer)
+    def prefix(self, batch: Batch, layer: int, start: int = 0) -> Prefix:
+        """The batch computed up to block `layer`, ready to run the blocks above it again and again.
+
+        `start` leaves out the columns before it, where the model is causal and they are not going to change.
+        """
+        return Prefix(self, batch, layer, start)

@@ -72,6 +72,28 @@ class Batch:
             **{name: tensor[picked] for name, tensor in self._tensors().items()},
         )
 
+    def aligned(self, columns: torch.Tensor, pad_id: int) -> tuple[Batch, int]:
+        """The batch with every row moved so that its column of `columns` (B,) stands at one place, and that place.
+
+        Padding on both sides makes up for it. Of causal models only.
+        """
+        ends = self.attention_mask.shape[1] - self.attention_mask.flip(1).argmax(1)
+        place = int((columns - self.pads).max())
+        width = place + int((ends - columns).max())
+        source = columns[:, None] - place + torch.arange(width, device=columns.device)
+        inside = (source >= self.pads[:, None]) & (source < ends[:, None])
+        source = source.clamp(0, self.attention_mask.shape[1] - 1)
+
+        def moved(tensor: torch.Tensor | None, fill: int) -> torch.Tensor | None:
+            return None if tensor is None else tensor.gather(1, source).masked_fill(~inside, fill)
+
+        batch = replace(
+            self, query=self.query - columns + place, attention_mask=inside.to(self.attention_mask),
+            input_ids=cast(torch.Tensor, moved(self.input_ids, pad_id)), gold=moved(self.gold, IGNORED),
+            position_ids=moved(self.position_ids, 0),
+        )  # fmt: skip
+        return batch, place
+
     def _tensors(self) -> dict[str, torch.Tensor]:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in values.items() if isinstance(value, torch.Tensor)}

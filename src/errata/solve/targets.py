@@ -10,17 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from errata.edits import Edit
 from errata.models import Batch, EditableModel
 from errata.models.hooks import replace_output
-from errata.models.losses import IGNORED, margin, target_loss
-from errata.models.prefix import Resume
+from errata.models.losses import margin, target_loss
 from errata.solve.keys import Facts, columns, read
 from errata.solve.values import typical
 
@@ -99,8 +99,8 @@ def find_targets(model: EditableModel, facts: Facts, layer: int, site: Site, sea
     Call it within `EditableModel.preserved()`.
     """
     each = max(1, facts.rows // (len(facts.contexts) + 1))
-    # Prompts of like length waste little padding.
-    order = sorted(range(len(facts)), key=lambda place: len(facts.edits[place].prompt))
+    # Texts of like length after their subjects waste little padding.
+    order = sorted(range(len(facts)), key=lambda place: _after_subject(facts.edits[place]))
     chunks = [order[start : start + each] for start in range(0, len(order), each)]
     parts = [_Search(model, facts.only(chunk), layer, site, search).run() for chunk in chunks]
     back = torch.tensor([place for chunk in chunks for place in chunk]).argsort()
@@ -127,26 +127,18 @@ class _Search:
 
     def __init__(self, model: EditableModel, facts: Facts, layer: int, site: Site, search: Search) -> None:
         self.model, self.facts, self.search = model, facts, search
-        self.batch, self.columns = _rows(model, facts)
-        n, per = len(facts), len(facts.contexts) + 1
-        self.owner = torch.arange(n, device=model.device).repeat_interleave(per)
-        self.drift = torch.arange(n * per, device=model.device) % per == per - 1  # the rows of bare subjects
         own = model.arch.blocks[layer] if site == "block" else model.arch.matrix(layer, "mlp_down")
         self.starts = read(model, facts.bare, layer, own)[:, 0].to(model.device, torch.float32)
-        self.modules = [own] if site == "mlp+attention" else []
-        if self.modules:
-            self.modules.append(model.arch.matrix(layer, "attn_out"))
-        self.prefix = model.prefix(self.batch, layer - 1 if self.modules else layer)
-        self.unit = torch.ones(n, 1, device=model.device)
+        self.modules = [own, model.arch.matrix(layer, "attn_out")] if site == "mlp+attention" else []
+        below = layer - 1 if self.modules else layer
+        self.answers = _Rows(model, *_prompts(model, facts), below, len(facts.contexts))
+        self.subjects = _Rows(model, *_subjects(model, facts), below, 1)
+        self.unit = torch.ones(len(facts), 1, device=model.device)
         if search.relative:
             self.unit = torch.stack([typical(start) for start in self.starts])
         self.size = self.starts.norm(dim=1, keepdim=True) / self.unit  # norms of the start states, in units
-        # The logits of the last columns, the subjects' last tokens in the rows of bare subjects among them.
-        first = int(self.columns[self.drift].min())
-        self.keep = max(self.batch.keep or 0, self.batch.input_ids.shape[1] - first)
         self.before: Tensor | None = None
-        self.shift = torch.zeros(0)
-        self.places: tuple[Tensor, Tensor] | None = None
+        self.adding: tuple[Tensor, int, int] | None = None  # shifts (sites, R, d), their column, of how many
 
     def run(self) -> Targets:
         n, search = len(self.facts), self.search
@@ -157,13 +149,13 @@ class _Search:
         figures = torch.full((4, n), float("nan"), device=self.model.device)  # steps, loss, divergence, lead
         held = torch.zeros(n, dtype=torch.long, device=self.model.device)  # steps at which all contexts led
         active = torch.arange(n, device=self.model.device)
-        with self.prefix.suffix() as resume, self._adding():
+        with self._adding():
             for step in range(search.steps + 1):
-                logits, rows = self._logits(resume, moved, active)
-                nll, divergence, leads = self._objective(logits, rows, active)
+                nll, leads = self._answered(moved, active)
+                divergence = self._divergence(moved, active)
                 told = nll.detach()
                 if self.modules and search.stop == "first-choice":  # too thin a lead to share with attention
-                    told, leads = self._written(resume, moved, active)
+                    told, leads = self._written(moved, active)
                 # norm() has no gradient at zero.
                 sizes = (moved[:, active].square().sum(-1) + 1e-24).sqrt().sum(0)
                 decay = search.decay * sizes / self.size[active, 0] ** 2
@@ -186,12 +178,26 @@ class _Search:
             self.starts.t().double(), found.t().double(), [int(step) for step in steps], losses, divergences, leads
         )
 
+    def _answered(self, moved: Tensor, active: Tensor) -> tuple[Tensor, Tensor]:
+        """Of every active edit: mean NLL of its target over contexts (A,), and leads (A, C)."""
+        logits = self._logits(self.answers, moved, active)
+        gold = self.answers.gold[torch.isin(self.answers.owner, active)]
+        losses = target_loss(logits, gold).unflatten(0, (len(active), -1))
+        leads = margin(logits.detach(), gold).unflatten(0, (len(active), -1))
+        return losses.mean(1), leads
+
+    def _divergence(self, moved: Tensor, active: Tensor) -> Tensor:
+        """(A,): how far the next-token distribution at the end of the bare subject has moved, nats."""
+        logits = self._logits(self.subjects, moved, active)
+        now = functional.log_softmax(logits[:, self.subjects.column].float(), -1)
+        if self.before is None:  # at the first step nothing is shifted, and every edit is active
+            self.before = now.detach()
+        return (now.exp() * (now - self.before[active])).sum(1)
+
     @torch.no_grad()
-    def _written(self, resume: Resume, moved: Tensor, active: Tensor) -> tuple[Tensor, Tensor]:
+    def _written(self, moved: Tensor, active: Tensor) -> tuple[Tensor, Tensor]:
         """Mean NLL and leads of the active edits with the shift of the first module alone."""
-        alone = torch.cat([moved[:1], torch.zeros_like(moved[1:])])
-        nll, _, leads = self._objective(*self._logits(resume, alone, active), active)
-        return nll, leads
+        return self._answered(torch.cat([moved[:1], torch.zeros_like(moved[1:])]), active)
 
     def _done(self, nll: Tensor, loss: Tensor, held: Tensor) -> Tensor:
         if self.search.stop == "first-choice":
@@ -204,18 +210,17 @@ class _Search:
         norms = moved.norm(dim=2, keepdim=True)
         moved.mul_(torch.where(norms > most, most / norms.clamp(min=1e-12), 1.0))
 
-    def _logits(self, resume: Resume, moved: Tensor, active: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits of the active edits' rows with their shifts added, and which rows those are."""
-        rows = torch.isin(self.owner, active).nonzero()[:, 0]
-        whole = len(rows) == len(self.owner)
-        shift = (self.unit * moved)[:, self.owner[rows]]
-        hidden = self.prefix.hidden if whole else self.prefix.hidden[rows]
-        places = (torch.arange(len(rows), device=rows.device), self.columns[rows])
+    def _logits(self, rows: _Rows, moved: Tensor, active: Tensor) -> Tensor:
+        """Logits of the active edits' rows with their shifts added."""
+        chosen = torch.isin(rows.owner, active).nonzero()[:, 0]
+        whole = len(chosen) == len(rows.owner)
+        shift = (self.unit * moved)[:, rows.owner[chosen]]
+        hidden = rows.prefix.hidden if whole else rows.prefix.hidden[chosen]
         if self.modules:
-            self.shift, self.places = shift, places
+            self.adding = (shift, rows.column, hidden.shape[1])
         else:
-            hidden = hidden.index_put(places, shift[0].to(hidden.dtype), accumulate=True)
-        return resume(hidden, None if whole else rows, keep=self.keep), rows
+            hidden = _shifted(hidden, shift[0], rows.column)
+        return rows.prefix.resume(hidden, None if whole else chosen, keep=rows.batch.keep)
 
     def _adding(self) -> ExitStack:
         """Within it, the modules of the site add their shifts to what they return."""
@@ -223,47 +228,59 @@ class _Search:
         for number, path in enumerate(self.modules):
 
             def add(hidden: Tensor, number: int = number) -> Tensor:
-                if self.places is None:
+                if self.adding is None:
                     return hidden
-                rows = hidden.reshape(-1, self.batch.input_ids.shape[1], hidden.shape[-1])  # some models flatten them
-                shifted = rows.index_put(self.places, self.shift[number].to(hidden.dtype), accumulate=True)
-                return shifted.view_as(hidden)
+                shift, column, width = self.adding
+                rows = hidden.reshape(-1, width, hidden.shape[-1])  # some models flatten them
+                return _shifted(rows, shift[number], column).view_as(hidden)
 
             stack.callback(replace_output(self.model.model.get_submodule(path), add).remove)
         return stack
 
-    def _objective(self, logits: Tensor, rows: Tensor, active: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Of every active edit: mean NLL over contexts (A,), divergence (A,), leads (A, C)."""
-        assert self.batch.gold is not None
-        gold, drift = self.batch.gold[rows], self.drift[rows]
-        losses = target_loss(logits, gold)[~drift].unflatten(0, (len(active), -1))
-        leads = margin(logits.detach(), gold)[~drift].unflatten(0, (len(active), -1))
-        # Padded on the left, so that the kept logits are the last columns.
-        column = self.columns[rows][drift] - (gold.shape[1] - logits.shape[1])
-        now = functional.log_softmax(logits[drift.nonzero()[:, 0], column].float(), -1)
-        if self.before is None:  # at the first step nothing is shifted, and every edit is active
-            self.before = now.detach()
-        divergence = (now.exp() * (now - self.before[active])).sum(1)
-        return losses.mean(1), divergence, leads
 
+class _Rows:
+    """Texts of n edits, side by side at their subjects' last tokens, computed up to a block.
 
-def _rows(model: EditableModel, facts: Facts) -> tuple[Batch, Tensor]:
-    """All rows with their targets, and the columns of the subjects' last tokens, padding included.
-
-    The last row of an edit is "{subject} is a"; its divergence is read at the subject's last token, which is where
-    the published code reads it.
+    Attributes:
+        owner: (R,) long, the edit that a row belongs to.
+        column: of `prefix.hidden`, where all the subjects' last tokens are.
+        gold: (R, T) as in `Batch`, empty without targets.
     """
-    per = len(facts.contexts)
-    prompts, targets, ends = [], [], []
-    for place, edit in enumerate(facts.edits):
-        mine = slice(place * per, (place + 1) * per)
-        prompts += [*facts.prompts[mine], str(edit.subject).strip()]
-        targets += [edit.target] * per + ["is a"]
-        ends += [*facts.ends[mine], len(str(edit.subject).strip()) - 1]
-    batch = model.encode(prompts, targets, padding_side="left")
-    assert batch.gold is not None
-    gold = batch.gold.clone()
-    drift = torch.arange(len(prompts), device=gold.device) % (per + 1) == per
-    gold[drift] = IGNORED
-    unpadded = torch.tensor(columns(model, prompts, ends), device=gold.device)
-    return replace(batch, gold=gold), unpadded + batch.pads
+
+    def __init__(self, model: EditableModel, batch: Batch, columns: Tensor, layer: int, each: int) -> None:
+        self.batch, place = batch.aligned(columns, model.pad_id)
+        # What stands before a subject stays as it is.
+        self.prefix = model.prefix(self.batch, layer, place)
+        self.column = place - self.prefix.start
+        self.gold = torch.zeros(0) if self.batch.gold is None else self.batch.gold
+        self.owner = torch.arange(len(batch) // each, device=columns.device).repeat_interleave(each)
+
+
+def _shifted(hidden: Tensor, shift: Tensor, column: int) -> Tensor:
+    """`hidden` (R, T, d) with `shift` (R, d) added at one column."""
+    at = hidden[:, column] + shift.to(hidden.dtype)
+    return torch.cat([hidden[:, :column], at[:, None], hidden[:, column + 1 :]], 1)
+
+
+def _prompts(model: EditableModel, facts: Facts) -> tuple[Batch, Tensor]:
+    """Every edit's prompt after every context, with its target, and the columns of the subjects' last tokens."""
+    targets = [edit.target for edit in facts.edits for _ in facts.contexts.prefixes]
+    batch = model.encode(facts.prompts, targets, padding_side="left")
+    return batch, _located(model, batch, facts.prompts, facts.ends)
+
+
+def _subjects(model: EditableModel, facts: Facts) -> tuple[Batch, Tensor]:
+    """Every edit's subject, and the column of its last token: what follows it makes no difference there."""
+    names = [str(edit.subject).strip() for edit in facts.edits]
+    batch = model.encode(names, padding_side="left")
+    return batch, _located(model, batch, names, [len(name) - 1 for name in names])
+
+
+def _after_subject(edit: Edit) -> int:
+    """Characters that follow the subject."""
+    return len(edit.prompt.partition(str(edit.subject))[2]) + len(edit.target)
+
+
+def _located(model: EditableModel, batch: Batch, texts: Sequence[str], ends: Sequence[int]) -> Tensor:
+    """(B,): the columns of the tokens that hold the characters at `ends`, padding included."""
+    return torch.tensor(columns(model, texts, ends), device=model.device) + batch.pads

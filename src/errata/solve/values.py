@@ -82,7 +82,7 @@ def _answers(resume: Resume, task: Task, values: Tensor, active: Tensor) -> tupl
     if not whole:
         batch, hidden = batch.rows(active), hidden[active]
     hidden = hidden.clone()
-    hidden[torch.arange(len(active)), batch.query] = values[task.group[active]].to(hidden.dtype)
+    hidden[torch.arange(len(active)), batch.query - task.prefix.start] = values[task.group[active]].to(hidden.dtype)
     logits = resume(hidden, None if whole else active, keep=batch.keep)
     assert batch.gold is not None
     return logits, batch.gold
