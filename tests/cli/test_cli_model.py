@@ -196,6 +196,20 @@ def test_methods_list_options(run: Run) -> None:
     run("methods", "grcae").one_line_error("'grace'")
 
 
+def test_methods_tell_what_a_model_would_be_edited_with(run: Run, model: Path, tmp_path: Path) -> None:
+    """GPT-2 XL is known by its config: there are no weights in this directory."""
+    from transformers import AutoTokenizer, GPT2Config
+
+    GPT2Config(n_embd=1600, n_layer=48, n_head=25).save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(model).save_pretrained(tmp_path)
+    (row,) = run("methods", "memit", "--model", str(tmp_path), "--json").rows
+    values = {option["name"]: option["default"] for option in row["options"]}
+    assert (values["layers"], values["weight"], values["clamp"]) == ("13-17", 20000.0, 0.75)
+    assert "(for lab:gpt: auto)" in run("methods", "memit", "--model", "lab:gpt").out
+    run("methods", "--model", "lab:gpt").one_line_error("name the method")
+    run("methods", "memit", "--model", str(tmp_path / "absent")).one_line_error("cannot load")
+
+
 def test_prompts_from_standard_input(run: Run, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO(f"{PROMPT}\n\nIs it?\n"))
     assert [row["prompt"] for row in run("ask", model, "-", "--json").rows] == [PROMPT, "Is it?"]

@@ -11,6 +11,7 @@ import torch
 
 from errata import Edit, Editor
 from errata.errors import BadConfig, BadEdit, BadModel
+from errata.locate.choose import auto_layers
 from errata.methods._base import METHODS, create
 from errata.methods._located import Located, parse_layers
 from errata.methods._published import family
@@ -70,9 +71,23 @@ def test_bad_layers_are_explained(text: str, words: str) -> None:
 
 @pytest.mark.parametrize("name", FAMILY)
 def test_every_automatic_option_finds_a_value(name: str) -> None:
-    config = create(name).settled(tiny_model("gpt2"))  # type: ignore[attr-defined]
-    assert "auto" not in config.to_json().values()
-    assert create(name, {"lr": 0.125}).settled(tiny_model("gpt2")).lr == 0.125  # type: ignore[attr-defined]
+    config = create(name).settled(tiny_model("gpt2"))
+    assert [option for option, value in config.to_json().items() if value == "auto"] == ["layers"]
+    assert create(name, {"lr": 0.125}).settled(tiny_model("gpt2")).lr == 0.125
+
+
+@pytest.mark.parametrize("name", FAMILY)
+def test_automatic_layers_are_where_tracing_finds_facts(name: str, lab: EditableModel) -> None:
+    need = create(name).needs(lab)
+    assert need is not None
+    assert list(need.layers) == auto_layers(lab, n=len(need.layers)).layers
+
+
+def test_a_model_that_knows_nothing_is_edited_at_the_usual_depth() -> None:
+    model = tiny_model("gpt2")
+    with pytest.raises(BadEdit):
+        auto_layers(model)
+    assert create("rome").needs(model).layers == (1,)  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("name", FAMILY)

@@ -16,13 +16,18 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("name", required=False)
+@click.option("--model", help="Show what the method's options would be for this model (its weights are not loaded).")
 @common.json_option
-def command(name: str | None, as_json: bool) -> None:
+def command(name: str | None, model: str | None, as_json: bool) -> None:
     """List the methods, or the options of one."""
     common.quiet()
     from errata.methods._base import METHODS
 
+    if model and not name:
+        raise click.UsageError("name the method too: errata methods memit --model MODEL")
     rows = [_row(METHODS.get(known)) for known in ([name] if name else METHODS.names())]
+    if model:
+        rows[0] |= {"model": model, "options": _settled(METHODS.get(str(name)), model, rows[0]["options"])}
     if as_json:
         common.print_json(rows)
     elif name:
@@ -51,6 +56,14 @@ def options(config: type[MethodConfig]) -> list[dict[str, Any]]:
     ]
 
 
+def _settled(method: type[Method], name: str, listed: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The options with the values that this model would be edited with."""
+    from errata.models import EditableModel
+
+    config = method().settled(EditableModel.outline(common.model_name(name)))
+    return [{**option, "default": getattr(config, option["name"])} for option in listed]
+
+
 def spelled(hint: Any) -> str:
     """A type as a user writes its values: auto|int|float."""
     if get_origin(hint) in (Union, types.UnionType):
@@ -65,5 +78,6 @@ def _print_one(row: dict[str, Any]) -> None:
     click.echo(f"{row['name']}: {row['summary']} ({row['paper']}; patch: {row['patch']}{training})")
     flags = [f"--{option['name'].replace('_', '-')} {option['type']}" for option in row["options"]]
     width = max(map(len, flags))
+    kind = f"for {row['model']}" if "model" in row else "default"
     for flag, option in zip(flags, row["options"], strict=True):
-        click.echo(f"  {flag:<{width}}  {option['help']} (default: {option['default']})")
+        click.echo(f"  {flag:<{width}}  {option['help']} ({kind}: {option['default']})")

@@ -10,10 +10,11 @@ from functools import cache
 from typing import Any
 
 from errata.datasets import Dataset, register_dataset
-from errata.datasets.lab_facts import FILE
+from errata.datasets.lab_facts import FILE, lab_facts
 from errata.edits import Edit, Probe
 from errata.lab import biographies
 from errata.lab.claims import label_shift
+from errata.lab.counterfacts import counterfacts
 from errata.lab.questions import ask, learned, unlearned
 
 TO_EDIT_WITH = TO_TEST_WITH = 10  # wordings of a question, as GRACE has them on zsRE
@@ -57,6 +58,17 @@ class Claims(Stream):
         return list(label_shift(upstream=KEPT).upstream)
 
 
+class Counterfacts(Stream):
+    """Other answers to what lab:gpt knows."""
+
+    def edits(self) -> list[Edit]:
+        return list(counterfacts())
+
+    def upstream(self) -> list[Probe]:
+        """Known facts of other splits, which no edit is about."""
+        return lab_facts().upstream()
+
+
 class Biographies(Stream):
     """Sentences of passages that were made up, each with what it should have been."""
 
@@ -95,6 +107,19 @@ def lab_claims() -> Claims:
         licence="MIT, CC0-1.0, PDDL-1.0",
         source="lab-facts",
         records=len(label_shift(edits=TURNED).edits),
+        path=FILE,
+    )
+
+
+@register_dataset("lab-counterfacts")
+def lab_counterfacts() -> Counterfacts:
+    """Edits of the lab's own facts, for streams longer than counterfact-lab's."""
+    return Counterfacts(
+        name="lab-counterfacts",
+        description="two thousand facts that lab:gpt knows, each with another answer of its relation",
+        licence="MIT, CC0-1.0, PDDL-1.0",
+        source="lab-facts; the new answers are drawn from it",
+        records=len(counterfacts()),
         path=FILE,
     )
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from errata.errors import BadConfig
+from errata.errors import BadConfig, BadEdit
 from errata.locate.effects import Curve
 from errata.locate.facts import Fact, default_facts, facts_of
 from errata.locate.study import study
@@ -99,9 +99,15 @@ def _evidence(
     entry = address("locate", key)
     kept = fetch(entry)
     if kept is not None:
+        if "problem" in kept[1]:
+            raise BadEdit(kept[1]["problem"])
         return kept[1]
-    with patches_off(model):
-        found = study(model, facts, n=most, settings=settings, kinds=[by], classes=[AT], progress=progress)
+    try:
+        with patches_off(model):
+            found = study(model, facts, n=most, settings=settings, kinds=[by], classes=[AT], progress=progress)
+    except BadEdit as error:  # all the facts were asked for this: not again
+        store(entry, {}, {"problem": str(error)})
+        raise
     effects = found.effects()
     card = {
         "effect": asdict(effects.indirect[by][AT]),

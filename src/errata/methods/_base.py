@@ -137,6 +137,10 @@ class Method(ABC):
         On return every parameter and buffer is bit-identical and no hook remains, whatever happened in between.
         """
 
+    def settled(self, model: EditableModel) -> Any:
+        """The config with which this model would be edited: what "auto" stands for, as far as sizes alone tell."""
+        return self.config
+
     def needs(self, model: EditableModel) -> Need | None:
         """The statistics of `model` that `fit` will ask for; None if it asks for none of this model."""
         return None

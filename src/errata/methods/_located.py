@@ -7,6 +7,7 @@ which earlier keys it protects. Knows target states, statistics and drafts; it k
 from __future__ import annotations
 
 import dataclasses
+import logging
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -16,7 +17,8 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor
 
 from errata.edits import Edit
-from errata.errors import BadConfig, BadModel
+from errata.errors import BadConfig, BadEdit, BadModel
+from errata.locate.choose import auto_layers
 from errata.methods._base import Fit, Method, MethodConfig, option
 from errata.methods._published import published
 from errata.methods._work import Work
@@ -25,12 +27,15 @@ from errata.models.hooks import as_matrix
 from errata.patches.base import Patch
 from errata.patches.original import patches_off
 from errata.patches.weights import WeightPatch
+from errata.solve.arrival import require_arrival
 from errata.solve.draft import Draft
 from errata.solve.keys import Facts, read_states, require_subjects
 from errata.solve.postprocess import prune_factors, rect
 from errata.solve.targets import Search, Site, Targets, find_targets
 from errata.solve.templates import contexts
 from errata.statistics import Need, SecondMoment, corpus_for, second_moments
+
+log = logging.getLogger(__name__)
 
 CAUSAL = ("causal",)
 """The tasks of the family: a subject's state must feed a model that writes on from it."""
@@ -41,7 +46,7 @@ class LocatedConfig(MethodConfig):
     """Options of the family. "auto" is what was published for a well-known model, else Errata's own default."""
 
     layers: int | float | str = option(
-        "auto", 'blocks that are edited: "auto", "5", "3-8", "3,5", or a fraction of the depth such as 0.25'
+        "auto", 'edited blocks: "auto" (where tracing finds facts), "5", "3-8", "3,5", or a fraction of the depth'
     )
     contexts: Literal["auto", "rome", "memit", "none"] = option(
         "auto", "texts an edited prompt is read after: ROME's 20, MEMIT's 5, or none; sampled from the original model"
@@ -81,6 +86,7 @@ class Located(Method):
     table: ClassVar[str] = "memit"  # its published settings
     site: ClassVar[Site] = "block"
     single: ClassVar[bool] = False  # edits one block
+    usual: ClassVar[str | None] = None  # what it edits in a model where tracing finds nothing; by depth if None
 
     def fit(self, model: EditableModel, edits: Sequence[Edit], previous: Patch | None = None) -> Fit:
         if model.task not in CAUSAL:
@@ -93,6 +99,8 @@ class Located(Method):
         moments = self._moments(model, config)
         facts = Facts(list(edits), contexts(model, config.contexts, config.seed), config.rows)
         with model.preserved():
+            for layer in moments:
+                require_arrival(model, layer)
             goals = self._goals(model, facts, config)
             figures = _figures(edits, goals)
             chosen = [place for place, edit in enumerate(edits) if "problem" not in figures[str(edit.id)]]
@@ -122,13 +130,15 @@ class Located(Method):
         return Need(self._layers(model, config), tokens=config.tokens)
 
     def settled(self, model: EditableModel) -> Any:
-        """The config with every "auto" made a value: a published one, else Errata's own for this method."""
+        """The config with every "auto" made a value: a published one, else Errata's own for this method.
+
+        Reads the model's sizes alone. Blocks that nobody published stay "auto": finding them runs the model.
+        """
         known = dict(published(self.table, model))
         if known and self.config.blue and self.table == "alphaedit":
             known |= published("alphaedit+blue", model)
         width = as_matrix(model.model.get_submodule(model.arch.matrix(0, "mlp_down"))).shape[1]
-        defaults = {"layers": _depths(len(model.arch)), "weight": self.weigh * width}
-        values = {**_OWN, **defaults, **self.own, **known}
+        values = {**_OWN, "weight": self.weigh * width, **self.own, **known}
         chosen = {
             item.name: values[item.name]
             for item in dataclasses.fields(self.config)
@@ -153,7 +163,7 @@ class Located(Method):
     # -- the steps -----------------------------------------------------------------------------------------------
 
     def _layers(self, model: EditableModel, config: Any) -> tuple[int, ...]:
-        layers = parse_layers(model, config.layers)
+        layers = _traced(model, self.usual) if config.layers == "auto" else parse_layers(model, config.layers)
         if self.single and len(layers) != 1:
             raise BadConfig(f"'{self.name}' edits one block; give `layers` as one number, not {config.layers!r}")
         return (layers[0], layers[-1]) if config.blue and len(layers) > 1 else layers
@@ -216,8 +226,8 @@ def parse_layers(model: EditableModel, text: float | str) -> tuple[int, ...]:
 
 # Errata's own defaults, tuned on lab:gpt; the linear systems' are in each method.
 _OWN: dict[str, Any] = {
-    "contexts": "memit", "lr": 0.25, "unit": "state", "steps": 40, "stop": "target", "enough": 0.2, "clamp": 4.0,
-    "kl": 0.0625, "decay": 0.5, "rewind": False,
+    "layers": "auto", "contexts": "memit", "lr": 0.25, "unit": "state", "steps": 80, "stop": "target", "enough": 0.12,
+    "clamp": 4.0, "kl": 0.0625, "decay": 0.5, "rewind": False,
 }  # fmt: skip
 
 
@@ -225,6 +235,16 @@ def _depths(depth: int) -> str:
     """Early to middle blocks, where a subject's last token takes in what the model knows of it."""
     last = round(0.3 * (depth - 1))
     return f"{max(round(0.05 * (depth - 1)), last - 4)}-{last}"
+
+
+def _traced(model: EditableModel, usual: str | None) -> tuple[int, ...]:
+    """As many blocks as are usual, where causal tracing finds facts; the usual ones if the model knows none."""
+    otherwise = parse_layers(model, usual or _depths(len(model.arch)))
+    try:
+        return tuple(auto_layers(model, n=len(otherwise)).layers)
+    except BadEdit as problem:
+        log.info("editing blocks %s, the usual depth: %s", otherwise, problem)
+        return otherwise
 
 
 def _anchored(

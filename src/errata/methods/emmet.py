@@ -6,9 +6,8 @@ repeat cannot all be: the pseudo-inverse then compromises, with a warning in the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from torch import Tensor
 
@@ -26,7 +25,7 @@ class Emmet(Located):
 
     table = "rome"
     single = True
-    own: ClassVar[Mapping[str, Any]] = {"layers": "0.15"}
+    usual = "0.15"
 
     @dataclass(frozen=True)
     class Config(LocatedConfig):

@@ -26,7 +26,8 @@ class Rome(Located):
     table = "rome"
     site = "mlp"
     single = True
-    own: ClassVar[Mapping[str, Any]] = {"layers": "0.25", "clamp": 16.0, "lr": 0.5, "steps": 60}
+    usual = "0.25"
+    own: ClassVar[Mapping[str, Any]] = {"clamp": 16.0, "lr": 0.5}
 
     @dataclass(frozen=True)
     class Config(LocatedConfig):

@@ -72,6 +72,14 @@ class EditableModel:
         """
         return cls(*loading.load(name, dtype=dtype, device=device), name=name)
 
+    @classmethod
+    def outline(cls, name: str) -> EditableModel:
+        """The structure of a model, read from its config: no weights are loaded, and it can't be run.
+
+        Raises: as `load`.
+        """
+        return cls(*loading.outline(name), name=name)
+
     @property
     def device(self) -> torch.device:
         """Where the model's inputs belong."""

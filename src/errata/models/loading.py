@@ -5,6 +5,8 @@ Knows directories, hub ids and, through the registry, Errata's own models. It do
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
@@ -34,24 +36,38 @@ def load(
     """The model and tokenizer called `name`, in eval mode; see `EditableModel.load`."""
     source = str(resolve_model(name) or name)
     place = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        config = AutoConfig.from_pretrained(source)
-        loader = _loader(name, config)
+    with _explained(name):
+        loader = _loader(name, AutoConfig.from_pretrained(source))
         model = loader.from_pretrained(source, dtype=dtype or "auto").to(place)
         tokenizer = AutoTokenizer.from_pretrained(source)
-    except BadModel:
-        raise
-    except Exception as error:  # transformers raises whatever the file at fault made it raise
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise BadModel(
-            f"cannot load '{name}': {reason[:200]}; "
-            "give a hub id, or a directory with config, weights and tokenizer"
-        ) from error
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     if model.config.pad_token_id is None:  # a classifier on a decoder finds each row's last token with it
         model.config.pad_token_id = tokenizer.pad_token_id
     return model.eval(), tokenizer
+
+
+def outline(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """As `load`, but with no weights in it: the model's structure, from its config and tokenizer alone."""
+    source = str(resolve_model(name) or name)
+    with _explained(name):
+        config = AutoConfig.from_pretrained(source)
+        with torch.device("meta"):
+            model = _loader(name, config).from_config(config)
+        return model.eval(), AutoTokenizer.from_pretrained(source)
+
+
+@contextmanager
+def _explained(name: str) -> Iterator[None]:
+    try:
+        yield
+    except BadModel:
+        raise
+    except Exception as error:  # transformers raises whatever the file at fault made it raise
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise BadModel(
+            f"cannot load '{name}': {reason[:200]}; give a hub id, or a directory with config, weights and tokenizer"
+        ) from error
 
 
 def _loader(name: str, config: PreTrainedConfig) -> type:
