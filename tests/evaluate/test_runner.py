@@ -54,6 +54,16 @@ def test_the_same_recipe_gives_the_same_bytes(whole: Path, tmp_path: Path):
     assert measured(tmp_path / "again") == measured(whole / "out")
 
 
+def test_methods_run_at_a_time_say_the_same_as_one_after_another(tmp_path: Path):
+    two = recipe(tmp_path, methods=["grace", "ft-l"], n=1, checkpoints=[])
+    run(two, tmp_path / "one")
+    results = run(two, tmp_path / "two", jobs=2)
+    assert not results.problems()
+    for contender in two.methods:
+        assert results.run(contender).finished
+        assert measured(tmp_path / "two", contender.label) == measured(tmp_path / "one", contender.label)
+
+
 @pytest.mark.parametrize("broken", [2, 3])
 def test_an_interrupted_run_goes_on_to_the_same_figures(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: int

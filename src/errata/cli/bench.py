@@ -31,13 +31,15 @@ PROBLEMS = 1
 @click.option("--checkpoints", help="After how many edits of a sequence to measure: 1,10,100")
 @click.option("--seed", type=int, help="Seed of drawing and order.")
 @click.option("--metrics", help="Metrics by name; all by default.")
+@click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Methods run at a time.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Directory of results.")
 @click.option("--resume", is_flag=True, help="Go on with the results that are there.")
 @common.dry_run_option
 @common.json_option
 @click.pass_context
 def command(
-    context: click.Context, recipe: str | None, out: Path, resume: bool, dry_run: bool, as_json: bool, **given: Any
+    context: click.Context, recipe: str | None, out: Path, resume: bool, jobs: int, dry_run: bool, as_json: bool,
+    **given: Any,
 ) -> None:
     """Measure methods on a model and data, before, while and after they edit.
 
@@ -53,7 +55,7 @@ def command(
     if dry_run:
         _plan(chosen, as_json)
         return
-    results = run(chosen, out, resume=resume, progress=sys.stderr.isatty())
+    results = run(chosen, out, resume=resume, progress=sys.stderr.isatty(), jobs=jobs)
     _print(results, as_json)
     for label, problem in results.problems().items():
         click.echo(f"errata: {label}: {problem}", err=True)

@@ -12,13 +12,15 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
+from transformers.utils import logging
 
 from errata.errors import BadEdit, ErrataError
 from errata.evaluate.asking import Heard, listen
 from errata.evaluate.gauge import Gauge
 from errata.evaluate.metrics._base import METRICS
+from errata.evaluate.parallel import run_apart
 from errata.evaluate.protocols import PROTOCOLS
-from errata.evaluate.recipe import Recipe
+from errata.evaluate.recipe import Contender, Recipe
 from errata.evaluate.results import Results, read_lines, write_lines
 from errata.evaluate.setting import Setting, prepare
 from errata.methods._base import create
@@ -27,8 +29,12 @@ from errata.models import EditableModel
 VERSIONS = ("errata", "torch", "transformers")
 
 
-def run(recipe: Recipe, out: str | Path, *, resume: bool = False, progress: bool = False) -> Results:
+def run(
+    recipe: Recipe, out: str | Path, *, resume: bool = False, progress: bool = False, jobs: int = 1
+) -> Results:
     """Run every method of a recipe and measure it; the results stand in the directory `out`.
+
+    `jobs` methods run at a time, in processes of their own if it is more than one.
 
     Raises: UnknownName, BadConfig, BadEdit, BadModel before any work; what a single method raises later is kept in
     its folder (`Results.problems`), and the others go on.
@@ -43,15 +49,31 @@ def run(recipe: Recipe, out: str | Path, *, resume: bool = False, progress: bool
     results.bind({"model": model.fingerprint(), "data": setting.digest()})
     results.note(environment())
     gauge = Gauge(results.recipe, setting, model, _before(results, setting, model, progress))
-    for contender in results.recipe.methods:
-        folder = results.run(contender)
-        if folder.finished:
-            continue
-        try:
-            PROTOCOLS[recipe.protocol](gauge, contender, folder, progress=progress).go()
-        except ErrataError as error:
-            folder.note_problem(str(error))
+    left = [contender for contender in results.recipe.methods if not results.run(contender).finished]
+    if jobs > 1 and len(left) > 1:
+        run_apart(_apart, results, left, min(jobs, len(left)), progress)
+        return results
+    for contender in left:
+        _measure(results, gauge, contender, progress)
     return results
+
+
+def _measure(results: Results, gauge: Gauge, contender: Contender, progress: bool) -> None:
+    folder = results.run(contender)
+    try:
+        PROTOCOLS[results.recipe.protocol](gauge, contender, folder, progress=progress).go()
+    except ErrataError as error:
+        folder.note_problem(str(error))
+
+
+def _apart(path: Path, label: str) -> None:
+    """One contender, in a process of its own, of results whose model has been asked before."""
+    logging.disable_progress_bar()
+    results = Results.open(path)
+    (contender,) = [contender for contender in results.recipe.methods if contender.label == label]
+    setting, model = prepare(results.recipe), EditableModel.load(results.recipe.model)
+    gauge = Gauge(results.recipe, setting, model, _before(results, setting, model, progress=False))
+    _measure(results, gauge, contender, progress=False)
 
 
 def check(recipe: Recipe) -> None:
