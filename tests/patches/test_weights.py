@@ -12,6 +12,7 @@ from torch import Tensor
 
 from errata.errors import BadModel, BadPatch, WrongModel
 from errata.models import EditableModel
+from errata.patches import weights
 from errata.patches.base import Inseparable
 from errata.patches.deltas import Delta, Dense, LowRank, Rows, smallest
 from errata.patches.weights import WeightPatch, attached_patches, parameter_view
@@ -74,9 +75,13 @@ def test_a_patch_writes_in_place_and_leaves_no_trace() -> None:
     assert equal(bits(model), before)
 
 
+@pytest.mark.parametrize("many", [0, weights._MANY])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("arch", ["gpt2", "llama"])
-def test_any_history_gives_the_bits_of_the_fold_over_what_remains(arch: str, dtype: torch.dtype) -> None:
+def test_any_history_gives_the_bits_of_the_fold_over_what_remains(
+    arch: str, dtype: torch.dtype, many: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(weights, "_MANY", many)
     name = DOWN[arch]
     model = tiny_model(arch)
     model.model.to(dtype)  # type: ignore[arg-type]
@@ -107,6 +112,12 @@ def test_any_history_gives_the_bits_of_the_fold_over_what_remains(arch: str, dty
     check([1, 2])
     patches[3].attach(model)  # on top again
     check([1, 2, 3])
+    patches[3].detach(model)
+    check([1, 2])
+    patches[2].detach(model)  # under what was on top
+    patches[3].attach(model)
+    patches[2].attach(model)
+    check([1, 2, 3])
     for number in (2, 1, 3):
         patches[number].detach(model)
     assert equal(bits(model), before)
@@ -122,6 +133,18 @@ def test_appending_does_not_fold_again(monkeypatch: pytest.MonkeyPatch) -> None:
     for seed in range(5):
         random_patch(model, LINEAR, seed).attach(model)
     assert len(added) == 5
+
+
+def test_one_on_top_of_many_is_taken_off_without_folding(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_model("llama")
+    for seed in range(weights._MANY):
+        random_patch(model, LINEAR, seed).attach(model)
+    before = bits(model)
+    last = random_patch(model, LINEAR, 99)
+    last.attach(model)
+    monkeypatch.setattr(LowRank, "add_to", lambda self, total: pytest.fail("folded"))
+    last.detach(model)
+    assert equal(bits(model), before)
 
 
 def test_without_an_order_patches_stack_as_they_come() -> None:

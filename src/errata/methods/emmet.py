@@ -6,8 +6,9 @@ repeat cannot all be: the pseudo-inverse then compromises, with a warning in the
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -24,8 +25,10 @@ class Emmet(Located):
     """One solve of the size of the batch, at one block."""
 
     table = "rome"
+    site = "mlp"
     single = True
-    usual = "0.15"
+    usual = "0.25"
+    own: ClassVar[Mapping[str, Any]] = {"clamp": 16.0, "lr": 0.5}
 
     @dataclass(frozen=True)
     class Config(LocatedConfig):

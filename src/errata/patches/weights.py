@@ -229,6 +229,10 @@ def _equal(one: Delta, other: Delta) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
 
 
+_MANY = 16
+"""Changes on a parameter from which on the sum below the last one is kept: a patch is often tried and taken off."""
+
+
 class _Slot:
     """One parameter under patches: its original and the changes on it, by the order of their patches."""
 
@@ -238,10 +242,13 @@ class _Slot:
         exact = view.dtype in (torch.float32, torch.float64)
         # The running sum; a float32 parameter is its own.
         self.total: Tensor | None = None if exact else view.float()
+        self.under: Tensor | None = None  # the sum without the last change, kept where there are many below it
 
     @torch.no_grad()
     def add(self, view: Tensor, order: int, patch: WeightPatch, delta: Delta) -> None:
         place = bisect_right(self.changes, order, key=lambda change: change[0])
+        on_top = place == len(self.changes) >= _MANY
+        self.under = (view if self.total is None else self.total).clone() if on_top else None
         self.changes.insert(place, (order, patch, delta))
         if place < len(self.changes) - 1:
             self._fold(view)
@@ -256,8 +263,13 @@ class _Slot:
         """Whether no change is left: the parameter then has its original bits and the slot has served."""
         kept = [change for change in self.changes if change[1] is not patch]
         if len(kept) < len(self.changes):
+            top = self.changes[-1][1] is patch
             self.changes = kept
-            self._fold(view)
+            if top and self.under is not None:
+                self._show(view, self.under)
+            else:
+                self._fold(view)
+            self.under = None
         return not kept
 
     def holds(self, patches: Collection[int]) -> bool:
@@ -271,6 +283,11 @@ class _Slot:
         for _, patch, delta in self.changes:
             if id(patch) not in out:
                 delta.add_to(total)
+        view.copy_(total)
+
+    def _show(self, view: Tensor, total: Tensor) -> None:
+        if self.total is not None:
+            self.total.copy_(total)
         view.copy_(total)
 
     def _fold(self, view: Tensor) -> None:
