@@ -22,6 +22,7 @@ from tqdm import tqdm
 from errata import Edit, EditableModel, Editor
 from errata.datasets import get
 from errata.methods._base import create
+from errata.methods._sites import site
 from errata.patches.codebook import CodebookPatch, Entry
 
 HERE = Path(__file__).parent
@@ -94,7 +95,7 @@ def filled(model: EditableModel, keys: int) -> CodebookPatch:
     """A codebook of `keys` random far-away keys at GRACE's block."""
     generator = torch.Generator().manual_seed(0)
     method = create("grace")
-    layer = method._layer(model)  # type: ignore[attr-defined]
+    layer = site(model, method.config.layer)
     scale = float(model.prefix(model.encode(["The capital of France is"]), layer).hidden.norm(dim=-1).mean())
     states = torch.randn(keys, model.width, generator=generator) * scale / model.width**0.5
     entries = [Entry(f"k{i}", state, state, (i % 97, 0), 1.0, "") for i, state in enumerate(states)]
