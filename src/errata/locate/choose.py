@@ -6,9 +6,12 @@ what is then edited there is no concern here.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
+
+from torch import nn
 
 from errata.errors import BadConfig, BadEdit
 from errata.locate.effects import Curve
@@ -22,6 +25,9 @@ from errata.statistics.cache import address, fetch, store
 from errata.statistics.identity import original_fingerprint
 
 AT = "last subject token"
+
+# State of a model, not of a process.
+_DEFAULTS: weakref.WeakKeyDictionary[nn.Module, tuple[str, Sequence[Fact]]] = weakref.WeakKeyDictionary()
 _VERSION = 1  # of the computation: another one must not answer from an older one's results
 
 
@@ -76,16 +82,23 @@ def auto_layers(
         raise BadConfig(f"'by' is '{by}'; it must be mlp or state")
     if not 1 <= n <= len(blocks):
         raise BadConfig(f"'n' is {n}; the model has {len(blocks)} blocks to choose from")
-    source = "the facts given"
-    if facts is None:
-        source, edits = default_facts(model, split="calibrate")
-        facts = facts_of(edits, source)
-    card = _evidence(model, by, facts, most, seed, progress)
+    source, given = "the facts given", facts
+    if given is None:
+        source, given = _default_facts(model)
+    card = _evidence(model, by, given, most, seed, progress)
     effect = Curve(**card["effect"])
     sums = [sum(effect.mean[start : start + n]) for start in range(len(blocks) - n + 1)]
     first = max(range(len(sums)), key=sums.__getitem__)
     layers = list(blocks[first : first + n])
     return Choice(layers, by, effect, card["total"], card["window"], source, seed)
+
+
+def _default_facts(model: EditableModel) -> tuple[str, Sequence[Fact]]:
+    """Read once for each model: methods that edit one at a time ask for the blocks at every edit."""
+    if model.model not in _DEFAULTS:
+        source, edits = default_facts(model, split="calibrate")
+        _DEFAULTS[model.model] = (source, facts_of(edits, source))
+    return _DEFAULTS[model.model]
 
 
 def _evidence(
