@@ -12,9 +12,11 @@ import torch
 from errata import Edit, Editor
 from errata.errors import BadConfig, BadEdit, BadModel
 from errata.locate.choose import auto_layers
+from errata.methods import _located
 from errata.methods._base import METHODS, create
-from errata.methods._located import Located, parse_layers
+from errata.methods._located import Located
 from errata.methods._published import family
+from errata.methods._sites import parse_layers
 from errata.methods._work import remembered
 from errata.models import EditableModel
 from errata.models.hooks import as_matrix
@@ -117,6 +119,19 @@ def test_one_that_fails_does_not_spoil_the_patch_of_the_others(lab: EditableMode
     assert fit.patch is not None
     assert fit.patch.edits == ("a",)
     assert "problem" in fit.figures["no"]
+
+
+def test_solving_again_without_one_searches_no_state_again(lab: EditableModel, monkeypatch: pytest.MonkeyPatch):
+    method = create("memit", QUICK)
+    both, alone = method.fit(lab, [FRANCE, DARRIEUX]), method.fit(lab, [DARRIEUX]).patch
+    monkeypatch.setattr(_located, "find_targets", lambda *given: pytest.fail("searched"))
+    again = method.refit(lab, [DARRIEUX], None, both).patch
+    assert isinstance(again, WeightPatch)
+    assert isinstance(alone, WeightPatch)
+    assert again.edits == ("b",)
+    for name, delta in alone.deltas.items():
+        found, wanted = again.deltas[name].tensors(), delta.tensors()
+        torch.testing.assert_close(found["B"] @ found["A"], wanted["B"] @ wanted["A"], rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", KEEPERS)

@@ -7,12 +7,12 @@ the end after it must be the model's first choice. Knows methods and patches as 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from errata.editor.stack import Stack
 from errata.edits import Edit
-from errata.methods._base import Method
+from errata.methods._base import Fit, Method
 from errata.models import EditableModel
 from errata.patches.base import Inseparable, Patch
 
@@ -40,12 +40,14 @@ def settle(
     previous = None if alone else _extendable(model, stack, method)
     problems: dict[str, str] = {}
     figures: dict[str, Mapping[str, Any]] = {}
-    patch: Patch | None = None
+    fit: Fit | None = None
     fitted: list[Edit] = []
     wanted = list(edits)
     while wanted:
-        if fitted != wanted:
-            patch, fitted = _fit(model, method, wanted, previous, patch, figures)
+        if fit is None or fitted != wanted:
+            fit, fitted = _fit(model, method, wanted, previous, fit), wanted
+            figures.update(fit.figures)
+        patch = fit.patch
         failing = {id: text for id, text in _problems(wanted, figures).items() if id not in problems}
         if not failing:
             failing = _misses(model, wanted, _placed(patch, previous, place), previous)
@@ -53,28 +55,23 @@ def settle(
             break
         problems |= failing
         wanted = [edit for edit in wanted if str(edit.id) not in problems]
-    return Settled(patch if wanted else None, previous, problems, figures)
+    return Settled(fit.patch if fit and wanted else None, previous, problems, figures)
 
 
 def _fit(
-    model: EditableModel,
-    method: Method,
-    wanted: list[Edit],
-    previous: Patch | None,
-    patch: Patch | None,
-    figures: dict[str, Mapping[str, Any]],
-) -> tuple[Patch | None, list[Edit]]:
-    """The patch of exactly the edits `wanted`: what is there without the others, or solved again if it must be."""
-    ids = {str(edit.id) for edit in wanted}
-    if patch is not None:
-        ours = set(patch.edits) - set(previous.edits if previous else ())
+    model: EditableModel, method: Method, wanted: list[Edit], previous: Patch | None, earlier: Fit | None
+) -> Fit:
+    """A patch of exactly the edits `wanted`: what is there without the others, or solved again if it must be."""
+    if earlier is None:
+        return method.fit(model, wanted, previous)
+    if earlier.patch is not None:
+        ours = set(earlier.patch.edits) - set(previous.edits if previous else ())
         try:
-            return patch.without(ours - ids), wanted
+            patch = earlier.patch.without(ours - {str(edit.id) for edit in wanted})
+            return replace(earlier, patch=patch)
         except Inseparable:
             pass
-    fit = method.fit(model, wanted, previous)
-    figures.update(fit.figures)
-    return fit.patch, wanted
+    return method.refit(model, wanted, previous, earlier)
 
 
 def _placed(patch: Patch | None, previous: Patch | None, place: int) -> Patch | None:

@@ -113,10 +113,12 @@ class Fit:
     """What `fit` hands back: the patch, and for every edit id what was measured while fitting it.
 
     A figure named "problem" says why the method itself gave up on an edit; the Editor reports that edit as failed.
+    `kept` is whatever `refit` can use again.
     """
 
     patch: Patch | None
     figures: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    kept: Any = None
 
 
 class Method(ABC):
@@ -136,6 +138,10 @@ class Method(ABC):
         `previous` is this method's own patch in the stack if `extends` said so; the returned patch then replaces it.
         On return every parameter and buffer is bit-identical and no hook remains, whatever happened in between.
         """
+
+    def refit(self, model: EditableModel, edits: Sequence[Edit], previous: Patch | None, earlier: Fit) -> Fit:
+        """`fit` for some of the edits of an `earlier` one, on the same model: the others turned out to fail."""
+        return self.fit(model, edits, previous)
 
     def settled(self, model: EditableModel) -> Any:
         """The config with which this model would be edited: what "auto" stands for, as far as sizes alone tell."""

@@ -7,7 +7,6 @@ which earlier keys it protects. Knows target states, statistics and drafts; it k
 from __future__ import annotations
 
 import dataclasses
-import logging
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -17,10 +16,10 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor
 
 from errata.edits import Edit
-from errata.errors import BadConfig, BadEdit, BadModel
-from errata.locate.choose import auto_layers
+from errata.errors import BadConfig, BadModel
 from errata.methods._base import Fit, Method, MethodConfig, option
 from errata.methods._published import published
+from errata.methods._sites import parse_layers, traced_layers
 from errata.methods._work import Work
 from errata.models import EditableModel
 from errata.models.hooks import as_matrix
@@ -34,8 +33,6 @@ from errata.solve.postprocess import prune_factors, rect
 from errata.solve.targets import Search, Site, Targets, find_targets
 from errata.solve.templates import contexts
 from errata.statistics import Need, SecondMoment, corpus_for, second_moments
-
-log = logging.getLogger(__name__)
 
 CAUSAL = ("causal",)
 """The tasks of the family: a subject's state must feed a model that writes on from it."""
@@ -96,32 +93,44 @@ class Located(Method):
             )
         require_subjects(edits)
         config = self.settled(model)
-        moments = self._moments(model, config)
-        facts = Facts(list(edits), contexts(model, config.contexts, config.seed), config.rows)
         with model.preserved():
-            for layer in moments:
+            for layer in self._layers(model, config):
                 require_arrival(model, layer)
-            goals = self._goals(model, facts, config)
-            figures = _figures(edits, goals)
-            chosen = [place for place, edit in enumerate(edits) if "problem" not in figures[str(edit.id)]]
-            if not chosen:
-                return Fit(None, figures)
-            with Draft(model) as draft:
-                work = Work(
-                    model, facts.only(chosen), config, draft, moments, [layer for layer, _ in goals],
-                    [goal.only(chosen) for _, goal in goals], self._past(model, config),
-                )  # fmt: skip
-                told = self._write(work)
-                self._afterwards(work)
-                memory = self._memory(work)
-                deltas = draft.deltas()
+            return self._solved(model, edits, config, self._goals(model, _facts(model, edits, config), config))
+
+    def refit(self, model: EditableModel, edits: Sequence[Edit], previous: Patch | None, earlier: Fit) -> Fit:
+        """Solves again for fewer edits; their target states are found already."""
+        ids, goals = earlier.kept
+        places = [ids.index(str(edit.id)) for edit in edits]
+        with model.preserved():
+            left = [(layer, goal.only(places)) for layer, goal in goals]
+            return self._solved(model, edits, self.settled(model), left)
+
+    def _solved(
+        self, model: EditableModel, edits: Sequence[Edit], config: Any, goals: Sequence[tuple[int, Targets]]
+    ) -> Fit:
+        """The updates that bring the target states about, of the edits that have one."""
+        figures = _figures(edits, goals)
+        chosen = [place for place, edit in enumerate(edits) if "problem" not in figures[str(edit.id)]]
+        kept = ([str(edit.id) for edit in edits], goals)
+        if not chosen:
+            return Fit(None, figures, kept)
+        with Draft(model) as draft:
+            work = Work(
+                model, _facts(model, edits, config).only(chosen), config, draft, self._moments(model, config),
+                [layer for layer, _ in goals], [goal.only(chosen) for _, goal in goals], self._past(model, config),
+            )  # fmt: skip
+            told = self._write(work)
+            self._afterwards(work)
+            memory = self._memory(work)
+            deltas = draft.deltas()
         for place, one in zip(chosen, told, strict=True):
             figures[str(edits[place].id)] |= one
         patch = WeightPatch(
             deltas, method=self.name, config=self.config.to_json(), edits=[str(edits[place].id) for place in chosen],
             memory=memory,
         )  # fmt: skip
-        return Fit(patch, figures)
+        return Fit(patch, figures, kept)
 
     def needs(self, model: EditableModel) -> Need | None:
         if model.task not in CAUSAL:
@@ -163,7 +172,7 @@ class Located(Method):
     # -- the steps -----------------------------------------------------------------------------------------------
 
     def _layers(self, model: EditableModel, config: Any) -> tuple[int, ...]:
-        layers = _traced(model, self.usual) if config.layers == "auto" else parse_layers(model, config.layers)
+        layers = traced_layers(model, self.usual) if config.layers == "auto" else parse_layers(model, config.layers)
         if self.single and len(layers) != 1:
             raise BadConfig(f"'{self.name}' edits one block; give `layers` as one number, not {config.layers!r}")
         return (layers[0], layers[-1]) if config.blue and len(layers) > 1 else layers
@@ -206,22 +215,8 @@ class Located(Method):
                 work.draft.replace_factors(name, *drawn)
 
 
-def parse_layers(model: EditableModel, text: float | str) -> tuple[int, ...]:
-    """Blocks from 5, "5", "3-8", "3,5,7" or "0.25", a fraction of the depth, in the order data flows.
-
-    Raises: BadConfig.
-    """
-    try:
-        found: list[int | float] = []
-        for part in str(text).replace(" ", "").split(","):
-            first, dash, last = (part, "", "") if part.startswith("-") else part.partition("-")
-            alone = float(first) if "." in first else int(first)
-            found += range(int(first), int(last) + 1) if dash else [alone]
-    except ValueError:
-        raise BadConfig(f"layers {text!r} is not a number, a range such as 3-8 or a list such as 3,5") from None
-    if not found:
-        raise BadConfig(f"layers {text!r} names no block; write the lower number first")
-    return tuple(sorted({model.layer_of(layer) for layer in found}))
+def _facts(model: EditableModel, edits: Sequence[Edit], config: Any) -> Facts:
+    return Facts(list(edits), contexts(model, config.contexts, config.seed), config.rows)
 
 
 # Errata's own defaults, tuned on lab:gpt; the linear systems' are in each method.
@@ -229,22 +224,6 @@ _OWN: dict[str, Any] = {
     "layers": "auto", "contexts": "memit", "lr": 0.25, "unit": "state", "steps": 80, "stop": "target", "enough": 0.12,
     "clamp": 4.0, "kl": 0.0625, "decay": 0.5, "rewind": False,
 }  # fmt: skip
-
-
-def _depths(depth: int) -> str:
-    """Early to middle blocks, where a subject's last token takes in what the model knows of it."""
-    last = round(0.3 * (depth - 1))
-    return f"{max(round(0.05 * (depth - 1)), last - 4)}-{last}"
-
-
-def _traced(model: EditableModel, usual: str | None) -> tuple[int, ...]:
-    """As many blocks as are usual, where causal tracing finds facts; the usual ones if the model knows none."""
-    otherwise = parse_layers(model, usual or _depths(len(model.arch)))
-    try:
-        return tuple(auto_layers(model, n=len(otherwise)).layers)
-    except BadEdit as problem:
-        log.info("editing blocks %s, the usual depth: %s", otherwise, problem)
-        return otherwise
 
 
 def _anchored(

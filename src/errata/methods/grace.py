@@ -138,7 +138,7 @@ class Grace(Method):
             return {}
         trained = self._descend(model, layer, rows, torch.stack(starts), torch.stack(scales))
         found = {
-            entry.edit: (trained.values[number].cpu(), self._figures(trained, row))
+            entry.edit: (trained.values[number].cpu(), trained.figures(row))
             for row, (number, entry, _) in enumerate(rows)
         }
         return {place: found[entry.edit] for place, entry in enumerate(entries) if entry.edit in found}
@@ -153,18 +153,6 @@ class Grace(Method):
             batch, place = batch.aligned(batch.query, model.pad_id)
         task = Task(model.prefix(batch, layer, place), group, starts.to(model.device), scales.to(model.device))
         return train_values(task, lr=self.config.lr, steps=self.config.steps, lead=self.config.lead)
-
-    def _figures(self, trained: Trained, row: int) -> dict[str, Any]:
-        steps, loss, lead = trained.steps[row], trained.losses[row], trained.leads[row]
-        figures: dict[str, Any] = {"steps": steps, "loss": loss, "lead": lead}
-        if loss != loss:
-            figures["problem"] = f"the loss became NaN after {steps} steps; lower the learning rate"
-        elif not lead > 0:
-            figures["problem"] = (
-                f"the target was not reached after {steps} steps (loss {loss:.2f}): one state may not carry words "
-                "that the model never says; try another layer, or a method that changes weights"
-            )
-        return figures
 
 
 def _decoded(model: EditableModel, label: Sequence[int]) -> str:

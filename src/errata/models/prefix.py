@@ -9,11 +9,11 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
-from transformers.cache_utils import DynamicCache
+from transformers.cache_utils import DynamicCache, DynamicLayer
 from transformers.modeling_outputs import BaseModelOutput
 
 from errata.models.hooks import hidden_of, with_hidden
@@ -125,7 +125,8 @@ class Prefix:
         inputs["attention_mask"] = inputs["attention_mask"][:, :start]
         with self.model.evaluating():
             past = self.model.run(inputs, cached=True, keep=1).get("past_key_values")
-        return past if isinstance(past, DynamicCache) else None
+        plain = isinstance(past, DynamicCache) and all(isinstance(layer, DynamicLayer) for layer in past.layers)
+        return past if plain else None  # a recurrent layer has no columns to look back at
 
     def _before(self, rows: torch.Tensor | None) -> dict[str, DynamicCache]:
         """A cache to be written on, of these rows; blocks that stand-ins replace only ask how long it is."""
@@ -135,7 +136,7 @@ class Prefix:
         past.layers = [copy.copy(layer) for layer in self._past.layers]
         if rows is not None:
             for layer in past.layers[self.layer + 1 :]:
-                layer.batch_select_indices(rows)
+                cast(DynamicLayer, layer).batch_select_indices(rows)
         return {"past_key_values": past}
 
     def _record(self, above: Iterable[int]) -> None:
