@@ -1,7 +1,8 @@
 """The errata sheet of one model: a directory with `sheet.json`, `journal.db` and the patch files it names.
 
-Knows the directory, the order of writing (patch files first, then the event that names them) and copying. It
-knows nothing of models, tensors or what a patch file holds. What events mean is in `journal.history`.
+Its journal may lie in PostgreSQL instead; the directory is then one of any number of replicas. Knows the directory,
+the order of writing (patch files first, then the event that names them) and copying. It knows nothing of models,
+tensors or what a patch file holds. What events mean is in `journal.history`.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ from typing import Any
 
 from errata.durable import check_file, copy_file, staged, sync_directory
 from errata.errors import BadEdit, BadSheet
-from errata.journal.card import CARD, check_base, read_card, write_card
+from errata.journal.base import EventStore
+from errata.journal.card import CARD, Card, check_base, read_card
 from errata.journal.events import Event, EventKind, Outcome, PatchFile, Recipe, Stamp, new_event
 from errata.journal.history import Change, ChangeKind, State, fold
-from errata.journal.store import Journal, explained
+from errata.journal.opening import lay_out, open_journal, register
+from errata.journal.store import explained
 
 SWEEP_GRACE = 3600.0  # seconds; outlasts coarse file times and a clock that was set back
 
@@ -31,7 +34,7 @@ class Sheet:
     Of two writers that saw the same state the first to record wins; the other gets BadSheet and starts anew.
     """
 
-    def __init__(self, path: Path, base: Mapping[str, Any], journal: Journal) -> None:
+    def __init__(self, path: Path, base: Mapping[str, Any], journal: EventStore) -> None:
         self.path = path
         self.base = dict(base)
         self.patches = path / "patches"
@@ -39,28 +42,34 @@ class Sheet:
         self._state = State()
 
     @classmethod
-    def create(cls, path: str | os.PathLike[str], base: Mapping[str, Any]) -> Sheet:
+    def create(cls, path: str | os.PathLike[str], base: Mapping[str, Any], journal: str | None = None) -> Sheet:
         """A new sheet at `path`, which is absent or an empty directory.
 
-        `base` needs name, fingerprint and task as text. Raises BadSheet when one is missing, when something
-        else lies at `path` or when it cannot be written.
+        `base` needs name, fingerprint and task as text. `journal` is the URL of a PostgreSQL database that keeps the
+        journal: as the sheet that `?sheet=` names, or else the directory's name, which may be there already. Raises
+        BadSheet when a key of `base` is missing, when something else lies at `path` or when it cannot be written;
+        WrongModel when the sheet in the database is another model's, BadConfig for a URL that is none.
         """
         target = Path(path).resolve()
         check_base(base, target)
+        name = None if journal is None else register(journal, base, target.name)
         with explained(target), staged(target) as stage:
-            _lay_out(stage, base)
-        return cls.open(target)
+            lay_out(stage, Card(dict(base), name))
+        return cls.open(target, journal)
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> Sheet:
-        """Raises BadSheet when it is missing, damaged, incomplete, not writable or of a newer format."""
+    def open(cls, path: str | os.PathLike[str], journal: str | None = None) -> Sheet:
+        """`journal` is the URL that it was created with, if any.
+
+        Raises BadSheet when it is missing, damaged, incomplete, not writable or of a newer format.
+        """
         target = Path(path).resolve()
         with explained(target):
             if not (target / CARD).is_file():
                 raise BadSheet(f"{target} is no errata sheet (no {CARD}); check the path or create one")
-            base = read_card(target / CARD)
+            card = read_card(target / CARD)
             (target / "patches").mkdir(exist_ok=True)  # archives and version control drop empty directories
-            sheet = cls(target, base, Journal.open(target / "journal.db"))
+            sheet = cls(target, card.base, open_journal(target, card, journal))
         try:
             for unit in sheet.state().units:
                 sheet.file(unit.patch)
@@ -83,10 +92,21 @@ class Sheet:
         return self._journal.events(after)
 
     def state(self) -> State:
-        """The state now, including what other processes recorded. Records expect its `head`."""
+        """The state now, including what other processes recorded. Records expect its `head`.
+
+        The patch files that a database keeps of it are in the directory on return.
+        """
         with self._journal.lock:
-            self._state = fold(self._journal.events(self._state.head), self._state)
-            return self._state
+            state = fold(self._journal.events(self._state.head), self._state)
+            if state is not self._state:
+                for name, sha256 in state.files().items() - self._state.files().items():
+                    self._bring(PatchFile(name, sha256))
+                self._state = state
+            return state
+
+    def wait(self, seconds: float) -> bool:
+        """Whether more was recorded than `state` last told; waits for it up to `seconds`. Blocks no other call."""
+        return self._journal.wait(self._state.head, seconds)
 
     def next_ids(self, count: int) -> tuple[str, ...]:
         """Ids for the next `count` edits: e1, e2, … in order within the sheet."""
@@ -97,11 +117,17 @@ class Sheet:
 
         Raises BadSheet when the file is missing or its name is not a plain one.
         """
+        path = self._bring(patch)
+        if not path.is_file():
+            raise BadSheet(f"{path} is missing; restore the sheet from a copy")
+        return path
+
+    def _bring(self, patch: PatchFile) -> Path:
         if Path(patch.name).name != patch.name or patch.name.startswith("."):
             raise BadSheet(f"{patch.name!r} is no plain file name; patch files lie in {self.patches} itself")
         path = self.patches / patch.name
         if not path.is_file():
-            raise BadSheet(f"{path} is missing; restore the sheet from a copy")
+            self._journal.fetch(patch, path)
         return path
 
     def verify(self) -> None:
@@ -170,9 +196,7 @@ class Sheet:
         units = tuple(after.unit(unit.seq) for unit in change.units)
         return dataclasses.replace(change, seq=after.head, after=after, units=units)
 
-    def record_export(
-        self, detail: Mapping[str, Any], *, expect_head: int, stamp: Stamp | None = None
-    ) -> int:
+    def record_export(self, detail: Mapping[str, Any], *, expect_head: int, stamp: Stamp | None = None) -> int:
         """Records that the state at `expect_head` was exported (`detail`: format, path, …); gives its seq."""
         with self._recording(expect_head) as state:
             return self._append(state, "export", {"detail": detail}, stamp).head
@@ -195,23 +219,27 @@ class Sheet:
                 os.unlink(file.path)
         return tuple(sorted(file.name for file in stale))
 
-    def copy_to(self, dest: str | os.PathLike[str]) -> None:
+    def copy_to(self, dest: str | os.PathLike[str], journal: str | None = None) -> None:
         """A consistent copy at `dest`: absent, empty, or an earlier copy that gains what is new.
 
-        A kill leaves the old or the new state. Raises BadSheet when `dest` holds anything else: other files,
-        another model's sheet, or events that this sheet does not have.
+        With `journal` (see `create`) the copy's journal is in a database: so a sheet moves into one. A kill leaves the
+        old or the new state. Raises BadSheet when `dest` holds anything else: other files, another model's sheet, or
+        events that this sheet does not have.
         """
         target = Path(dest).resolve()
         if target == self.path:
             return
         with explained(target):
-            if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+            new = not target.exists() or (target.is_dir() and not any(target.iterdir()))
+            if new and journal is not None:
+                Sheet.create(target, self.base, journal).close()
+            elif new:
                 with staged(target) as stage:
-                    _lay_out(stage, self.base)
+                    lay_out(stage, Card(self.base))
                     with Sheet.open(stage) as copy:
                         copy._extend_from(self)
                 return
-        with Sheet.open(target) as copy:
+        with Sheet.open(target, journal) as copy:
             if any(copy.base[key] != self.base[key] for key in ("fingerprint", "task")):
                 raise BadSheet(f"{target} is the sheet of another model; choose an empty directory")
             copy._extend_from(self)
@@ -224,7 +252,9 @@ class Sheet:
             present = fold(mine).files()
             for name, sha256 in fold(theirs).files().items():
                 if name not in present:
-                    copy_file(source.file(PatchFile(name, sha256)), self.patches / name, sha256)
+                    file = PatchFile(name, sha256)
+                    copy_file(source.file(file), self.patches / name, sha256)
+                    self._journal.keep(file, self.patches / name)
             sync_directory(self.patches)
             for event in theirs[len(mine) :]:
                 self._journal.append(event)
@@ -260,15 +290,11 @@ class Sheet:
     def _check_written(self, state: State, files: Iterable[PatchFile]) -> None:
         known = state.files()
         for file in files:
-            self.file(file)
+            path = self.file(file)
             if known.get(file.name, file.sha256) != file.sha256:
                 raise BadSheet(f"{file.name} is recorded with another checksum; name every patch file anew")
-
-
-def _lay_out(directory: Path, base: Mapping[str, Any]) -> None:
-    (directory / "patches").mkdir()
-    Journal.create(directory / "journal.db").close()
-    write_card(directory / CARD, base)
+            if file.name not in known:
+                self._journal.keep(file, path)
 
 
 def _check_ids(state: State, ids: Sequence[str]) -> None:

@@ -189,3 +189,46 @@ def test_a_stream_is_one_apply_an_edit_and_closing_cleans_up(model: EditableMode
     assert [event.kind for event in editor.log()] == ["apply"] * 3
     editor.close()
     assert marks(model) == before
+
+
+def test_a_trial_sees_the_patch_in_force_and_what_it_refuses_leaves_nothing(
+    model: EditableModel, edits: list[Edit], tmp_path: Path
+) -> None:
+    seen: list[tuple[list[str], str]] = []
+
+    def look(results: object) -> None:
+        seen.append(([result.id for result in results], editor.generate(edits[1].prompt, max_new_tokens=4)))  # type: ignore[attr-defined]
+        if len(seen) == 2:
+            raise ValueError("refused")
+
+    with Editor.open(tmp_path / "sheet", model) as editor:
+        editor.edit(edits[0], "grace", **GRACE)
+        receipt = editor.edit(edits[1], "grace", dry_run=True, accept=look, **GRACE)
+        before, bits, said = content(tmp_path / "sheet"), marks(model), logits(model, ASKED)
+        with pytest.raises(ValueError, match="refused"):
+            editor.edit(edits[1], "grace", accept=look, **GRACE)
+        assert seen == [(receipt.ids, edits[1].target)] * 2
+        assert content(tmp_path / "sheet") == before
+        assert (marks(model), torch.equal(logits(model, ASKED), said)) == (bits, True)
+        assert [edit.id for edit in editor.state.active()] == ["e1"]
+        assert editor.edit(edits[1], "grace", accept=look, **GRACE).ids == ["e2"]
+
+
+def test_the_model_without_one_edit_or_without_those_solved_with_it(model: EditableModel, edits: list[Edit]) -> None:
+    with Editor(model) as editor:
+        editor.edit(edits[0], "grace", **GRACE)
+        alone = editor.generate([edit.prompt for edit in edits], max_new_tokens=4)
+        editor.edit(edits[1], "grace", **GRACE)
+        said = logits(model, ASKED)
+        with editor.without("e2") as gone:
+            assert gone == ("e2",)
+            assert editor.generate([edit.prompt for edit in edits], max_new_tokens=4) == alone
+        assert torch.equal(logits(model, ASKED), said)
+        with pytest.raises(UnknownName), editor.without("e9"):
+            pass
+        editor.undo("e1", "e2")
+        editor.edit(edits[:2], "ft", **options("ft"))
+        with editor.without("e4") as gone:
+            assert gone == ("e3", "e4")
+        with editor.without("e1") as gone:
+            assert gone == ()

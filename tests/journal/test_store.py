@@ -103,6 +103,20 @@ def test_threads_take_turns(journal: Journal) -> None:
     assert len(journal.events()) == 22
 
 
+def test_waiting_ends_when_another_has_recorded(journal: Journal) -> None:
+    assert journal.wait(1, 0) is True
+    assert journal.wait(2, 0.05) is False
+
+    def record() -> None:
+        with closing(Journal.open(journal.path)) as other, other.writing():
+            other.append(event(3))
+
+    later = threading.Timer(0.1, record)
+    later.start()
+    assert journal.wait(2, 30) is True
+    later.join()
+
+
 def test_an_older_journal_is_migrated_and_keeps_its_events(
     journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:

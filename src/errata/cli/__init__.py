@@ -16,6 +16,7 @@ from errata.errors import ErrataError, did_you_mean
 
 VERBS = (
     "demo", "ask", "edit", "log", "show", "status", "undo", "redo", "diff", "eval", "export",
+    "serve", "keys",
     "bench", "report", "locate", "prepare",
     "methods", "models", "datasets", "lab",
 )  # fmt: skip

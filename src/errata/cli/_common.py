@@ -82,19 +82,20 @@ def open_sheet(path: Path) -> Sheet:
     """An existing sheet, for reading. Raises BadSheet."""
     from errata.sheet import Sheet
 
-    return Sheet.open(_existing(path))
+    return Sheet.open(existing(path))
 
 
 def open_editor(path: Path, model: str | None) -> Editor:
     """The editor of an existing sheet. Raises BadSheet, WrongModel, BadModel, BadPatch."""
-    _existing(path)
+    existing(path)
     quiet()
     from errata.editor import Editor
 
     return Editor.open(path, model=model_name(model) if model else None)
 
 
-def _existing(path: Path) -> Path:
+def existing(path: Path) -> Path:
+    """The path of a sheet that is there. Raises BadSheet."""
     if not is_sheet(path):
         raise BadSheet(
             f"there is no sheet at {path}; give its directory with --sheet, or make one with `errata edit`"

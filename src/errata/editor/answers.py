@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -19,6 +19,9 @@ class EditResult:
     reason: str | None = None
     superseded: tuple[str, ...] = ()
     figures: Mapping[str, Any] = field(default_factory=dict)
+
+
+Accept = Callable[[Sequence[EditResult]], None]  # looks at edits that are on trial, and raises to refuse them
 
 
 @dataclass(frozen=True)

@@ -9,20 +9,23 @@ from __future__ import annotations
 import tempfile
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Literal, overload
 
 from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from errata.editor.answers import Difference, EditResult, Explanation, Receipt, Undone
+from errata.editor.answers import Accept, Difference, EditResult, Explanation, Receipt, Undone
 from errata.editor.explain import explain
 from errata.editor.fitting import Settled, settle
 from errata.editor.naming import named
+from errata.editor.opening import base_of, editable
 from errata.editor.stack import Stack
 from errata.editor.undoing import plan_change
+from errata.editor.versions import library_versions
+from errata.editor.without import without
 from errata.edits import Edit
 from errata.errors import BadConfig, BadSheet, WrongModel
 from errata.journal.events import Event, Outcome, PatchFile, Recipe, Stamp
@@ -54,11 +57,8 @@ class Editor:
 
         Raises: BadModel (cannot be used, NaN weights), WrongModel (the sheet is of another base model).
         """
-        self.editable = _editable(model, tokenizer)
-        self.editable.check()
-        base = {
-            "name": self.editable.name, "fingerprint": self.editable.fingerprint(), "task": self.editable.task,
-        }  # fmt: skip
+        self.editable = editable(model, tokenizer)
+        base = base_of(self.editable)
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
         if sheet is None:
             self._scratch = tempfile.TemporaryDirectory(prefix="errata-")
@@ -80,21 +80,22 @@ class Editor:
         model: PreTrainedModel | EditableModel | str | None = None,
         tokenizer: PreTrainedTokenizerBase | None = None,
         *,
+        journal: str | None = None,
         who: str | None = None,
     ) -> Editor:
         """Open the sheet at `path`, or start one there; `model` may be left out where the sheet exists.
 
+        With `journal`, the URL of a PostgreSQL database (postgresql://user@host/database?sheet=name), the record and
+        the patch files are kept there, and `path` is one of any number of replicas.
         Raises: BadSheet, WrongModel, BadModel, BadPatch (a patch file was changed or cut off).
         """
         if (Path(path) / "sheet.json").is_file():
-            sheet = Sheet.open(path)
+            sheet = Sheet.open(path, journal)
             return cls(model or sheet.base["name"], tokenizer, sheet=sheet, who=who)
         if model is None:
             raise BadSheet(f"there is no sheet at {path}; name the model (--model) to start one")
-        editable = _editable(model, tokenizer)
-        editable.check()
-        base = {"name": editable.name, "fingerprint": editable.fingerprint(), "task": editable.task}
-        return cls(editable, sheet=Sheet.create(path, base), who=who)
+        opened = editable(model, tokenizer)
+        return cls(opened, sheet=Sheet.create(path, base_of(opened), journal), who=who)
 
     @property
     def model(self) -> PreTrainedModel:
@@ -125,6 +126,7 @@ class Editor:
         batch_size: int | None = None,
         dry_run: bool = False,
         progress: bool = False,
+        accept: Accept | None = None,
         **options: Any,
     ) -> Receipt:
         """Correct the model; on return the edits that worked are in force and recorded.
@@ -135,12 +137,14 @@ class Editor:
             batch_size: edits solved together; all of one call by default, 1 for a stream.
             dry_run: say what would happen, and leave model and sheet as they are.
             progress: show a bar with rate and time left.
+            accept: called with the results of each batch while its patch is in force and nothing is recorded yet. What
+                it raises reaches the caller, and the batch leaves nothing. Not called where every edit failed.
 
         An edit whose target is not reached is reported as failed in the receipt, and leaves nothing behind.
         Raises: UnknownName, BadConfig, BadEdit before anything is applied; edits before an interrupt stay.
         """
         maker = create(method, options)
-        self._refresh()
+        self.refresh()
         batch = named([edits] if isinstance(edits, Edit) else list(edits), self._state)
         self.editable.encode([edit.prompt for edit in batch], [edit.target for edit in batch])
         size = len(batch) if batch_size is None else batch_size
@@ -149,16 +153,20 @@ class Editor:
         started, results = time.perf_counter(), []
         with tqdm(total=len(batch), unit="edit", desc=method, disable=not progress) as bar:
             for start in range(0, len(batch), size):
-                results += self._apply(maker, batch[start : start + size], dry_run)
+                results += self._apply(maker, batch[start : start + size], dry_run, accept)
                 bar.set_postfix(failed=sum(result.status == "failed" for result in results))
                 bar.update(len(results) - bar.n)
         return Receipt(method, tuple(results), time.perf_counter() - started, dry_run)
 
-    def _apply(self, maker: Method, edits: list[Edit], dry_run: bool) -> list[EditResult]:
+    def _apply(self, maker: Method, edits: list[Edit], dry_run: bool, accept: Accept | None) -> list[EditResult]:
         """Fit, check, write, record and attach one batch: the model and the sheet change together or not at all."""
         started = time.perf_counter()
-        settled = settle(self.editable, self._stack, maker, edits, self._state.head + 1)
+        seq = self._state.head + 1
+        settled = settle(self.editable, self._stack, maker, edits, seq)
         results = [self._result(edit, settled) for edit in edits]
+        if accept is not None and settled.patch is not None:
+            with self._stack.lowered(seq + 1, {settled.patch.slot or ("unit", seq): settled.patch}):
+                accept(results)
         if not dry_run:
             self._commit(maker, edits, settled, time.perf_counter() - started)
         return results
@@ -180,9 +188,12 @@ class Editor:
         recipe = Recipe(maker.name, maker.config.to_json(), maker.config.seed)
         stamp = self._stamp({"seconds": seconds, "edits": dict(settled.figures)})
         self.sheet.record_apply(outcomes, recipe, expect_head=self._state.head, patch=file, stamp=stamp)
-        self._state = self.sheet.state()
-        if settled.patch is not None:
+        state = self.sheet.state()
+        if state.head > seq:  # others recorded since
+            self._stack.show(state)
+        elif settled.patch is not None:
             self._stack.put(settled.patch.slot or ("unit", seq), settled.patch)
+        self._state = state
 
     def _write(self, patch: Patch, seq: int) -> PatchFile:
         name = f"{seq:06d}-{uuid.uuid4().hex[:8]}.safetensors"
@@ -206,7 +217,7 @@ class Editor:
         return self._change("redo", ids, dry_run)
 
     def _change(self, kind: Literal["undo", "redo"], ids: Sequence[str], dry_run: bool) -> Undone:
-        self._refresh()
+        self.refresh()
         change = self._state.undoing(ids) if kind == "undo" else self._state.redoing(ids)
         if not change.ids:
             return Undone((), dict(change.unchanged))
@@ -217,7 +228,7 @@ class Editor:
             self.sheet.record_change(
                 kind, change.ids, expect_head=self._state.head, replaced=plan.replaced, stamp=self._stamp()
             )
-            self._refresh()
+            self.refresh()
         return Undone(change.ids, dict(change.unchanged), plan.notes)
 
     # -- looking -------------------------------------------------------------------------------------------------
@@ -254,11 +265,21 @@ class Editor:
         """Every event of the journal, oldest first."""
         return self.sheet.events()
 
+    def without(self, id: str) -> AbstractContextManager[tuple[str, ...]]:
+        """Inside, the model as if an edit had not been made, nor those solved together with it; gives their ids.
+
+        Raises: UnknownName.
+        """
+        return without(self._stack, self._state, id)
+
     # -- keeping -------------------------------------------------------------------------------------------------
 
-    def save(self, path: str | Path) -> None:
-        """Copy the sheet to `path`; a sheet that is opened from there gives the same answers."""
-        self.sheet.copy_to(path)
+    def save(self, path: str | Path, journal: str | None = None) -> None:
+        """Copy the sheet to `path`; a sheet that is opened from there gives the same answers.
+
+        With `journal`, the URL of a PostgreSQL database, the copy's record is kept there.
+        """
+        self.sheet.copy_to(path, journal)
 
     def export(self, to: Literal["lora", "merged"], out: str | Path, *, dry_run: bool = False) -> None:
         """Write the edits in force as a PEFT adapter or as a plain checkpoint.
@@ -277,7 +298,7 @@ class Editor:
             self.sheet.record_export(
                 {"to": to, "path": str(out)}, expect_head=self._state.head, stamp=self._stamp()
             )
-            self._refresh()
+            self.refresh()
 
     def close(self) -> None:
         """Detach everything: the model is bit for bit what it was."""
@@ -294,34 +315,12 @@ class Editor:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _refresh(self) -> None:
+    def refresh(self) -> None:
         """Take in what was recorded, here or by another process."""
         state = self.sheet.state()
         if state.head != self._state.head:
-            self._state = state
             self._stack.show(state)
+            self._state = state
 
     def _stamp(self, figures: Mapping[str, Any] | None = None) -> Stamp:
-        return Stamp(who=self.who, versions=_versions(("errata", "torch", "transformers")), figures=figures)
-
-
-def _editable(
-    model: PreTrainedModel | EditableModel | str, tokenizer: PreTrainedTokenizerBase | None
-) -> EditableModel:
-    if isinstance(model, EditableModel):
-        return model
-    if isinstance(model, str):
-        return EditableModel.load(model)
-    if tokenizer is None:
-        raise BadConfig("a model in memory needs its tokenizer: Editor(model, tokenizer)")
-    return EditableModel(model, tokenizer)
-
-
-def _versions(names: Iterable[str]) -> dict[str, str]:
-    found = {}
-    for name in names:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "source"
-    return found
+        return Stamp(who=self.who, versions=library_versions(), figures=figures)

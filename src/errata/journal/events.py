@@ -5,16 +5,18 @@ Knows shapes of rows only; nothing of earlier events, files or databases.
 
 from __future__ import annotations
 
+import dataclasses
 import getpass
+import json
 import math
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from errata.errors import BadConfig
+from errata.errors import BadConfig, BadSheet
 
 EventKind = Literal["apply", "undo", "redo", "export"]
 
@@ -36,6 +38,27 @@ class Event:
     seed: int | None
     payload: Mapping[str, Any]
     versions: Mapping[str, str]
+
+
+COLUMNS = tuple(field.name for field in dataclasses.fields(Event))
+_JSON = ("config", "payload", "versions")
+
+
+def to_row(event: Event) -> dict[str, Any]:
+    """The event by columns, its mappings as JSON text."""
+    row = {name: getattr(event, name) for name in COLUMNS}
+    return row | {name: json.dumps(row[name]) for name in _JSON}
+
+
+def from_row(row: Sequence[Any]) -> Event:
+    """The event in a row of COLUMNS. Raises BadSheet when one of its JSON texts cannot be read."""
+    fields = dict(zip(COLUMNS, row, strict=True))
+    try:
+        fields |= {name: json.loads(fields[name]) for name in _JSON}
+    except (ValueError, TypeError) as error:
+        seq = fields["seq"]
+        raise BadSheet(f"event {seq} of the journal cannot be read; restore the sheet from a copy") from error
+    return Event(**fields)
 
 
 @dataclass(frozen=True, slots=True)

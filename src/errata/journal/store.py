@@ -1,26 +1,25 @@
 """The journal: an append-only table of events in one SQLite file that survives `kill -9` and power loss.
 
-Knows rows, transactions, migrations and how to say a database failure in one line. What events mean is in
+Knows transactions, migrations and how to say a database failure in one line. What events mean is in
 `history`; where the journal lies and which files belong to it is in `sheet`.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import errno
-import json
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from errata.errors import BadSheet
-from errata.journal.events import Event
+from errata.journal.events import COLUMNS, Event, PatchFile, from_row, to_row
 
 APPLICATION_ID = 0x45525254  # "ERRT" in the file's header: tells a journal from any other SQLite file
 BUSY_SECONDS = 10.0
+POLL_SECONDS = 0.25  # how often `wait` looks: SQLite tells no other process of a commit
 
 # Entry n brings a journal from format n to n + 1. Published entries never change: add one.
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
@@ -47,8 +46,6 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
            BEGIN SELECT RAISE(ABORT, 'events are numbered without a gap'); END""",
     ),
 )
-
-COLUMNS = tuple(field.name for field in dataclasses.fields(Event))
 
 _DAMAGED = "is damaged or not a journal; restore the sheet from a copy"
 _READ_ONLY = "cannot be written; check the owner and permissions of the directory"
@@ -129,7 +126,7 @@ class Journal:
         """All events with seq > `after`, in order: one consistent snapshot that blocks no writer."""
         with self.lock, explained(self.path):
             query = f"SELECT {', '.join(COLUMNS)} FROM events WHERE seq > ? ORDER BY seq"
-            return [_event(row) for row in self._connection.execute(query, (after,))]
+            return [from_row(row) for row in self._connection.execute(query, (after,))]
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -146,10 +143,29 @@ class Journal:
 
     def append(self, event: Event) -> None:
         """Adds the event that follows the last one. Only inside `writing`."""
-        fields = {name: getattr(event, name) for name in COLUMNS}
-        fields |= {name: json.dumps(fields[name]) for name in ("config", "payload", "versions")}
         values = ", ".join(f":{name}" for name in COLUMNS)
-        self._connection.execute(f"INSERT INTO events ({', '.join(COLUMNS)}) VALUES ({values})", fields)
+        self._connection.execute(f"INSERT INTO events ({', '.join(COLUMNS)}) VALUES ({values})", to_row(event))
+
+    def keep(self, file: PatchFile, path: Path) -> None:
+        """Nothing: the sheet's directory is where patch files are kept."""
+
+    def fetch(self, file: PatchFile, path: Path) -> None:
+        """Nothing: a file that is not in the sheet's directory is nowhere else."""
+
+    def wait(self, after: int, seconds: float) -> bool:
+        """Whether there is an event with seq > `after`; waits for one up to `seconds`."""
+        deadline = time.monotonic() + seconds
+        while not self._grown(after):
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            time.sleep(min(left, POLL_SECONDS))
+        return True
+
+    def _grown(self, after: int) -> bool:
+        with self.lock, explained(self.path):
+            query = "SELECT EXISTS (SELECT 1 FROM events WHERE seq > ?)"
+            return bool(self._connection.execute(query, (after,)).fetchone()[0])
 
     def _pragma(self, name: str) -> int:
         return self._connection.execute(f"PRAGMA {name}").fetchone()[0]
@@ -192,13 +208,3 @@ def _closed_on_error(journal: Journal) -> Iterator[None]:
     except BaseException:
         journal.close()
         raise
-
-
-def _event(row: tuple[Any, ...]) -> Event:
-    fields = dict(zip(COLUMNS, row, strict=True))
-    try:
-        fields |= {name: json.loads(fields[name]) for name in ("config", "payload", "versions")}
-    except (ValueError, TypeError) as error:
-        seq = fields["seq"]
-        raise BadSheet(f"event {seq} of the journal cannot be read; restore the sheet from a copy") from error
-    return Event(**fields)

@@ -51,7 +51,9 @@ def _wordings(row: dict[str, Any]) -> list[str]:
     return [row["prompt"], *row["rephrases_seen"], *row["rephrases_held_out"]]
 
 
-def _edit(row: dict[str, Any], order: random.Random, answers: list[str], moved: set[str], truth: dict[str, str]) -> Edit:
+def _edit(
+    row: dict[str, Any], order: random.Random, answers: list[str], moved: set[str], truth: dict[str, str]
+) -> Edit:
     target = order.choice([answer for answer in answers if answer != row["target"]])
 
     def unmoved(name: str, kind: str) -> list[Probe]:

@@ -1,0 +1,298 @@
+"""Corrections over HTTP: /v1/edits, undo, redo, effects, /v1/journal. Live when the answer comes.
+
+Knows the sheet's state and the desk's commands; fits and judges nothing itself.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, Field
+
+from errata.errors import ErrataError, UnknownName
+from errata.journal.events import Event
+from errata.journal.history import EditState
+from errata.serve.api.errors import ApiError, documented
+from errata.serve.api.openai import Strict
+from errata.serve.api.security import Asker, Caller, Writer, service_of
+from errata.serve.desk.desk import Gated
+from errata.serve.service import Service
+
+router = APIRouter(tags=["Errata"])
+
+MOST = 256  # edits of one request
+Text = Annotated[str, Field(min_length=1)]
+Limit = Annotated[int, Query(ge=1, le=1000, description="rows at most")]
+EVENT_LIMIT = 100
+
+
+class ProbeAsked(Strict):
+    """A question, and its answer where there is a right one."""
+
+    prompt: Text
+    answer: Text | None = None
+    kind: Text | None = Field(None, description="a word by which figures are told apart")
+
+
+class EditAsked(Strict):
+    """When asked `prompt`, answer `target`."""
+
+    prompt: Text
+    target: Text
+    subject: Text | None = Field(None, description="whom it is about, as the prompt has it; some methods need it")
+    ground_truth: Text | None = Field(None, description="what the target replaces")
+    rephrases: list[Text] = Field([], max_length=100, description="other ways to ask, which must follow")
+    locality: list[ProbeAsked] = Field([], max_length=100, description="questions that must keep their answers")
+    portability: list[ProbeAsked] = Field([], max_length=100, description="what follows from the edit")
+    id: Text | None = Field(None, max_length=100, description="a name to undo it by; made if left out")
+
+
+class EditsAsked(Strict):
+    """Edits to make together."""
+
+    edits: list[EditAsked] = Field(min_length=1, max_length=MOST)
+    method: str = Field("grace", description="a name of /v1/methods")
+    options: dict[str, Any] = Field({}, description="the method's own, by its schema in /v1/methods")
+    dry_run: bool = Field(False, description="fit and try, and record nothing")
+    gate: str | None = Field(
+        None, description="conditions such as locality>=0.99 that the edits must pass, besides the server's own; with "
+        "a key of scope admin, instead of them",
+    )  # fmt: skip
+
+
+class Result(BaseModel):
+    """What became of one edit."""
+
+    id: str
+    prompt: str
+    target: str
+    status: Literal["done", "failed"]
+    reason: str | None
+    superseded: list[str]
+    figures: dict[str, Any]
+
+
+class Made(BaseModel):
+    """What became of all of them: `before` and `after` are the answers to their prompts; `effects` is of a dry run."""
+
+    ids: list[str]
+    results: list[Result]
+    method: str
+    dry_run: bool
+    head: int
+    seconds: float
+    before: list[str]
+    after: list[str]
+    gate: list[dict[str, Any]]
+    effects: list[dict[str, Any]]
+
+
+class EditRow(BaseModel):
+    """Where one edit stands."""
+
+    id: str
+    prompt: str
+    target: str
+    status: Literal["active", "undone", "superseded", "failed"]
+    method: str | None
+    seq: int
+    time: str
+    who: str
+    reason: str | None
+    superseded_by: str | None
+    edit: dict[str, Any]
+
+
+class EditPage(BaseModel):
+    """Edits in the order in which they were made."""
+
+    object: Literal["list"]
+    data: list[EditRow]
+    has_more: bool
+    head: int
+
+
+class Changed(BaseModel):
+    """What an undo or redo did."""
+
+    changed: list[str]
+    unchanged: dict[str, str]
+    notes: list[str]
+    head: int
+
+
+class Asked(BaseModel):
+    """A question with its answers before and after."""
+
+    prompt: str
+    before: str
+    after: str
+    moved: bool
+    id: str | None = None
+    kind: str | None = None
+    expected: str | None = None
+
+
+class Effects(BaseModel):
+    """What one edit does. `together` are the edits that were solved with it and cannot be told apart."""
+
+    id: str
+    status: str
+    together: list[str]
+    prompt: str
+    target: str
+    before: str
+    after: str
+    rephrases: list[Asked]
+    portability: list[Asked]
+    locality: list[Asked]
+    neighbours: list[Asked]
+    fired: list[dict[str, Any]]
+    head: int
+
+
+class EventRow(BaseModel):
+    """One event of the journal."""
+
+    seq: int
+    time: str
+    who: str
+    kind: Literal["apply", "undo", "redo", "export"]
+    method: str | None
+    config: dict[str, Any]
+    seed: int | None
+    payload: dict[str, Any]
+    versions: dict[str, str]
+
+
+class EventPage(BaseModel):
+    """Events, oldest first."""
+
+    object: Literal["list"]
+    data: list[EventRow]
+    has_more: bool
+    head: int
+
+
+@router.post("/v1/edits", response_model=Made, responses=documented(409, 504))
+async def make(request: Request, asked: EditsAsked, caller: Writer) -> Any:
+    """Correct the model. When this answers, the edits that worked are on the disk, and the next request gets them."""
+    service, started = service_of(request), time.perf_counter()
+    metrics = request.app.state.metrics
+    edits = [{name: value for name, value in edit.model_dump().items() if value is not None} for edit in asked.edits]
+    try:
+        made = await service.change(
+            "edit", edits=[_tidy(edit) for edit in edits], method=asked.method, options=asked.options,
+            dry_run=asked.dry_run, gate=_gate(service, asked.gate, caller), who=caller.name,
+        )  # fmt: skip
+    except ErrataError as error:
+        metrics.edits.labels("refused" if isinstance(error, Gated) else "error").inc(len(edits))
+        raise
+    for result in made["results"]:
+        metrics.edits.labels("tried" if asked.dry_run else result["status"]).inc()
+    metrics.edit_seconds.observe(time.perf_counter() - started)
+    return made | {"seconds": time.perf_counter() - started}
+
+
+@router.get("/v1/edits", response_model=EditPage, responses=documented())
+async def every(
+    request: Request,
+    _: Asker,
+    status: Annotated[Literal["active", "undone", "superseded", "failed"] | None, Query()] = None,
+    limit: Limit = 100,
+    after: Annotated[str | None, Query(description="the id after which to go on")] = None,
+) -> Any:
+    """The edits of the sheet, oldest first."""
+    follower = service_of(request).follower
+    edits = list(follower.state.edits.values())
+    if after is not None:
+        found = next((place for place, edit in enumerate(edits) if edit.id == after), None)
+        if found is None:
+            raise ApiError(404, f"no edit '{after}' in this sheet", code="edit_not_found", param="after")
+        edits = edits[found + 1 :]
+    wanted = [edit for edit in edits if status in (None, edit.status)]
+    rows = [_row(edit, follower.events) for edit in wanted[:limit]]
+    return {"object": "list", "data": rows, "has_more": len(wanted) > limit, "head": follower.state.head}
+
+
+@router.get("/v1/edits/{id}", response_model=EditRow, responses=documented(404))
+async def one(request: Request, id: str, _: Asker) -> Any:
+    """Where one edit stands."""
+    follower = service_of(request).follower
+    return _row(_found(service_of(request), id), follower.events)
+
+
+@router.delete("/v1/edits/{id}", response_model=Changed, responses=documented(404, 409, 504))
+async def undo(request: Request, id: str, caller: Writer) -> Any:
+    """Take an edit back. Live when this answers; the record stays, and the edit can be redone."""
+    return await _change(service_of(request), "undo", id, caller)
+
+
+@router.post("/v1/edits/{id}/redo", response_model=Changed, responses=documented(404, 409, 504))
+async def redo(request: Request, id: str, caller: Writer) -> Any:
+    """Bring an edit back that was undone. Live when this answers."""
+    return await _change(service_of(request), "redo", id, caller)
+
+
+@router.get("/v1/edits/{id}/effects", response_model=Effects, responses=documented(404, 504))
+async def effects(request: Request, id: str, _: Asker) -> Any:
+    """What an edit does: answers with it and without it, to its own questions and to those it should not touch."""
+    service = service_of(request)
+    _found(service, id)
+    return await service.desk.do("effects", id=id)
+
+
+@router.get("/v1/journal", response_model=EventPage, responses=documented())
+async def journal(
+    request: Request,
+    _: Asker,
+    after: Annotated[int, Query(ge=0, description="the event after which to begin")] = 0,
+    limit: Limit = EVENT_LIMIT,
+) -> Any:
+    """Everything that was ever recorded, oldest first."""
+    follower = service_of(request).follower
+    rows = follower.events[after : after + limit]  # events are numbered without a gap, from 1
+    more = len(follower.events) > after + limit
+    return {"object": "list", "data": [asdict(event) for event in rows], "has_more": more, "head": follower.state.head}
+
+
+async def _change(service: Service, kind: str, id: str, caller: Caller) -> dict[str, Any]:
+    try:
+        return await service.change("change", kind=kind, ids=[id], who=caller.name)
+    except UnknownName as error:
+        raise ApiError(404, str(error), code="edit_not_found") from error
+
+
+def _found(service: Service, id: str) -> EditState:
+    try:
+        return service.follower.state.find(id)
+    except UnknownName as error:
+        raise ApiError(404, str(error), code="edit_not_found") from error
+
+
+def _gate(service: Service, asked: str | None, caller: Caller) -> str | None:
+    """The conditions in force: those asked for and the server's own, which an admin's replace."""
+    own = service.settings.gate
+    if asked is not None and own and caller.scope != "admin":
+        return f"{own},{asked}"
+    return asked if asked is not None else own
+
+
+def _tidy(edit: dict[str, Any]) -> dict[str, Any]:
+    """Without the probes' fields that were left out."""
+    for name in ("locality", "portability"):
+        edit[name] = [{key: value for key, value in probe.items() if value is not None} for probe in edit[name]]
+    return edit
+
+
+def _row(edit: EditState, events: list[Event]) -> Mapping[str, Any]:
+    event = events[edit.seq - 1]
+    return {
+        "id": edit.id, "prompt": edit.prompt, "target": edit.target, "status": edit.status, "method": edit.method,
+        "seq": edit.seq, "time": event.time, "who": event.who, "reason": edit.reason,
+        "superseded_by": edit.superseded_by, "edit": dict(edit.edit),
+    }  # fmt: skip

@@ -1,0 +1,137 @@
+"""The gate of a single edit, and what a trial shows of it: questions asked before the edit and with its patch in force.
+
+The figures and the conditions are those of `errata.evaluate`; here they compare the model just before the edit with the
+model under it, so that an edit answers for what it moved itself. Knows questions and answers; records nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from errata.editor import Editor, EditResult
+from errata.edits import Edit
+from errata.errors import BadConfig, ErrataError
+from errata.evaluate.asking import Heard, compared, listen
+from errata.evaluate.evidence import Answer, Evidence
+from errata.evaluate.gate import Gate, Verdict
+from errata.evaluate.metrics._base import measure, needs
+from errata.evaluate.questions import KINDS, MUST_FOLLOW, Question, questions_of
+from errata.patches.base import in_force
+from errata.patches.states import StatePatch
+from errata.serve.desk.firings import fired
+
+NEIGHBOURS = 100  # other edits in force whose prompts are asked, the newest ones
+SHOWN = 20  # answers that moved, in a refusal
+
+
+class Refused(ErrataError):
+    """An edit that was fitted and holds, and that moved more than its gate allows. `detail` says what."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, detail: Mapping[str, Any]) -> None:
+        super().__init__(message)
+        self.detail = dict(detail)
+
+
+def parse(text: str) -> Gate:
+    """A gate that one edit can be held to. Raises: BadConfig, UnknownName."""
+    gate = Gate.parse(text)
+    for name in gate.metrics:
+        if unread := [need for need in needs(name) if need not in KINDS]:
+            raise BadConfig(
+                f"the gate of an edit asks questions, and {name} reads {', '.join(unread)}; use `errata eval --gate`"
+            )
+    return gate
+
+
+class Trial:
+    """One batch of edits on trial.
+
+    `answers` of the questions, before and under the patch, are there once `judge` was called by the Editor, which it
+    is while the patch is in force; what `judge` raises makes the Editor forget the patch.
+    """
+
+    def __init__(
+        self, editor: Editor, edits: Sequence[Edit], probes: Sequence[Question], gate: Gate, *, wide: bool
+    ) -> None:
+        """Ask everything before the edit. `wide`: other edits and the sheet's probes too, though no gate needs them."""
+        self._model, self._gate = editor.editable, gate
+        self._edits = [replace(edit, id=str(place)) for place, edit in enumerate(edits)]
+        self._own = questions_of(self._edits)
+        self._others = self._around(editor, probes) if wide or gate.conditions else []
+        self._asked = [*self._own, *self._others]
+        self._count = len(editor.state.active()) + len(edits)
+        self._before: list[Heard] = listen(self._model, self._asked)
+        self.answers: list[Answer] = compared(self._asked, self._before, self._before)
+        self.verdicts: list[Verdict] = []
+        self.fired: list[list[dict[str, Any]]] = [[] for _ in edits]
+
+    def _around(self, editor: Editor, probes: Sequence[Question]) -> list[Question]:
+        """What no edit of the batch is about: other edits in force, and the sheet's probes that none changes."""
+        prompts = {edit.prompt for edit in self._edits}
+        wordings = prompts.union(*(edit.rephrases for edit in self._edits))
+        active = [edit for edit in editor.state.active() if edit.prompt not in wordings]
+        edited = wordings | {edit.prompt for edit in active}
+        others = [Question("reliability", e.prompt, e.target, f"={e.id}") for e in active[-NEIGHBOURS:]]
+        return others + [probe for probe in probes if probe.prompt not in edited]
+
+    def judge(self, results: Sequence[EditResult]) -> None:
+        """Ask everything again under the patch. Raises: Refused."""
+        now = listen(self._model, self._asked, self._before)
+        self.answers = compared(self._asked, self._before, now)
+        if any(isinstance(patch, StatePatch) for patch in in_force(self._model)):
+            self.fired = [fired(self._model, edit.prompt) for edit in self._edits]
+        if not self._gate.conditions:
+            return
+        latest = frozenset(str(edit.id) for edit in self._edits)
+        figures = measure(Evidence(self._count, self.answers, latest=latest), self._gate.metrics)
+        self.verdicts = self._gate.check(figures)
+        if failed := [verdict for verdict in self.verdicts if not verdict.passed]:
+            reasons = "; ".join(f"{verdict.condition}: {verdict.reason}" for verdict in failed)
+            detail = {
+                "gate": [verdict.to_json() for verdict in self.verdicts],
+                "probes": [row(answer) for answer in self.answers if moved(answer)][:SHOWN],
+                "ids": [result.id for result in results],
+            }
+            raise Refused(f"the gate refused the edit and nothing was recorded: {reasons}", detail)
+
+    def said(self) -> tuple[list[str], list[str]]:
+        """The answers to the edits' own prompts: before, and under the patch."""
+        own = [answer for answer in self.answers[: len(self._own)] if answer.question.kind == "reliability"]
+        return [answer.before for answer in own], [answer.said for answer in own]
+
+    def effects(self) -> list[dict[str, Any]]:
+        """What each edit does, as `/v1/edits/{id}/effects` tells it."""
+        around = [row(answer) for answer in self.answers[len(self._own) :]]
+        return [
+            told(edit, [a for a in self.answers if a.question.edit == edit.id], around, self.fired[place])
+            for place, edit in enumerate(self._edits)
+        ]
+
+
+def told(edit: Edit, answers: Sequence[Answer], around: list[dict[str, Any]], fired: Any) -> dict[str, Any]:
+    """An edit's effects: its own prompt, its rephrases, what follows, what must not move, and everything around."""
+    rows = {kind: [row(answer) for answer in answers if answer.question.kind == kind] for kind in KINDS}
+    own = rows["reliability"][0]
+    return {
+        "prompt": edit.prompt, "target": edit.target, "before": own["before"], "after": own["after"],
+        "rephrases": rows["generalization"], "portability": rows["portability"], "locality": rows["locality"],
+        "neighbours": around, "fired": fired,
+    }  # fmt: skip
+
+
+def row(answer: Answer) -> dict[str, Any]:
+    """A question with its answers before and after; with `id` where it is another edit's own."""
+    question = answer.question
+    values = {"prompt": question.prompt, "before": answer.before, "after": answer.said, "moved": moved(answer)}
+    if question.kind in MUST_FOLLOW:
+        values["expected"] = answer.expected
+    id = str(question.edit or "")
+    return values | ({"id": id[1:]} if id.startswith("=") else {"kind": question.about or question.kind})
+
+
+def moved(answer: Answer) -> bool:
+    return answer.said != answer.before
