@@ -2,41 +2,23 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from browsers import launched
 from errata.evaluate.report.files import write
 from errata.evaluate.report.gather import gather
 from made_results import whole
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 PAPER = {"light": "rgb(255, 255, 255)", "dark": "rgb(20, 23, 27)"}
-
-
-def missing(what: str) -> Any:
-    """Skips, or fails where a browser is required."""
-    if os.environ.get("ERRATA_REQUIRE_BROWSER") == "1":
-        pytest.fail(f"ERRATA_REQUIRE_BROWSER is 1, and {what}")
-    pytest.skip(what)
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        missing("the package playwright is not installed")
-    path = next((found for name in BROWSERS if (found := shutil.which(name))), None)
-    if path is None:
-        missing(f"no browser is installed ({', '.join(BROWSERS)})")
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+    with launched() as opened:
         yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="module")
