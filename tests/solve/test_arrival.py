@@ -14,5 +14,5 @@ def test_plain_and_parallel_blocks_pass(arch: str) -> None:
 
 
 def test_a_norm_after_the_mlp_is_noticed() -> None:
-    with pytest.raises(BadModel, match="block 1 of .* normalises"):
+    with pytest.raises(BadModel, match=r"block 1 of .* normalises"):
         require_arrival(tiny_model("gemma2"), 1)

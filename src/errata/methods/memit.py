@@ -21,7 +21,7 @@ from errata.solve.linear import Prior, Solution, solve
 class Memit(Located):
     """One linear solve per block for all edits of a call."""
 
-    weigh = 0.16
+    weigh = 0.5
 
     @dataclass(frozen=True)
     class Config(LocatedConfig):

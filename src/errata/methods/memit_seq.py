@@ -22,7 +22,7 @@ from errata.solve.linear import Prior, Solution, solve
 class MemitSeq(Located):
     """MEMIT's system with the keys of earlier edits beside those of ordinary text."""
 
-    weigh = 0.16
+    weigh = 0.5
 
     @dataclass(frozen=True)
     class Config(LocatedConfig):

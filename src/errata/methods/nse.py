@@ -25,7 +25,7 @@ class Nse(Located):
     """MEMIT's system restricted to the neurons that carry the keys, in sweeps over the facts that still need it."""
 
     table = "nse"
-    weigh = 0.5
+    weigh = 1.0
     own: ClassVar[Mapping[str, Any]] = {"rewind": True, "low": 0.1, "high": 4.0, "share": 0.9}
 
     @dataclass(frozen=True)
