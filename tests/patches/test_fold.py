@@ -133,7 +133,7 @@ def test_an_entry_that_cannot_be_answered_is_refused() -> None:
     with pytest.raises(BadPatch, match="radius"):
         Entry("a", point, point, (1,), 0.0)
     with pytest.raises(BadPatch, match="shapes"):
-        Entry("a", point, torch.zeros(3), (1,), 1.0)
+        Entry("a", point, torch.zeros(1, 2), (1,), 1.0)
     with pytest.raises(BadPatch, match="width 3"):
         fold([Entry("a", torch.zeros(3), torch.zeros(3), (1,), 1.0)], Rules(), 2)
     with pytest.raises(BadPatch, match="variant"):
@@ -265,3 +265,18 @@ def test_rows_of_removed_keys_are_cleaned_up_in_the_end() -> None:
     assert len(geometry.keys) < 50
     assert geometry.points.rows < 130
     check(geometry)
+
+
+def test_separate_entries_keep_keys_and_radii_of_their_own() -> None:
+    rules = Rules("separate")
+    geometry = folded(line((0, 1), (0.5, 1), (1, 2)), rules)
+    assert keys_of(geometry) == [(0, 1), (0.5, 1), (1, 1)]
+    assert geometry.members == ((0,), (1,), (2,))
+
+
+def test_separate_entries_at_one_point_share_a_key_or_the_newest_has_it() -> None:
+    rules = Rules("separate")
+    twins = folded(line((0, 1), (0, 1)), rules)
+    assert (keys_of(twins), twins.members, twins.values.tolist()) == ([(0, 1)], ((0, 1),), [[1.0]])
+    rivals = folded(line((0, 1), (0, 2)), rules)
+    assert (keys_of(rivals), rivals.superseded) == ([(0, 1)], (0,))

@@ -69,3 +69,27 @@ def test_cold_starts_are_seeded_and_in_the_unit_interval():
     assert torch.equal(cold, initial(state, "cold", 1))
     assert not torch.equal(cold, initial(state, "cold", 2))
     assert 0 <= float(cold.min()) < float(cold.max()) < 1
+
+
+def test_values_at_several_places_lead_one_row_together(lab: EditableModel):
+    batch = lab.encode(PROMPTS[:2], TARGETS[:2])
+    counts = [len(ids) for ids in batch.target_ids]
+    group = torch.full((2, max(counts)), -1)
+    numbers = torch.arange(sum(counts)).split(counts)
+    for row, own in enumerate(numbers):
+        group[row, : len(own)] = own
+    with lab.preserved():
+        prefix = lab.prefix(batch, 6)
+        places = zip(prefix.hidden, batch.query.tolist(), counts, strict=True)
+        starts = torch.cat([states[query : query + count] for states, query, count in places])
+        scale = torch.stack([typical(start) for start in starts])
+        trained = train_values(Task(prefix, group, starts, scale), lr=0.1, steps=60, lead=1.0)
+        assert min(trained.leads) >= 1.0
+        assert not (trained.values == starts).all(1).any()  # every place was needed, or moved with the others
+        hidden = prefix.hidden.clone()
+        for row, own in enumerate(numbers):
+            hidden[row, batch.query[row] : batch.query[row] + len(own)] = trained.values[own]
+        logits = prefix.resume(hidden)
+    assert batch.gold is not None
+    scored = batch.gold != -100
+    assert torch.equal(logits.argmax(-1)[scored], batch.gold[scored])

@@ -8,9 +8,10 @@ are not split where they meet, since a state belongs to the nearest key anyway.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -19,24 +20,18 @@ from errata.edits import Edit
 from errata.methods._base import Fit, Method, MethodConfig, option, register_method
 from errata.models import EditableModel
 from errata.patches.base import Patch
-from errata.patches.codebook import CodebookPatch, Entry, Metric, Rules
+from errata.patches.codebook import CodebookPatch, Entry, Rules
 from errata.patches.geometry import NOBODY
 from errata.patches.original import patches_off
 from errata.solve.asked import Asked, ask
 from errata.solve.values import Task, Trained, train_values, typical
-from errata.statistics import corpus_for
+from errata.statistics import corpus_for, packaged_prose
 from errata.statistics.calibration import best, calibrate, candidates
-from errata.statistics.phrasings import Phrasings, phrasings_for
+from errata.statistics.phrasings import Phrasings, phrasings_for, places_of
+from errata.statistics.separation import Separation, uncalibrated
 from errata.statistics.wordings import borrowed
 
-
-class Place(NamedTuple):
-    """Where keys are kept and how they are compared."""
-
-    layer: int
-    metric: Metric | None
-    radius: float
-
+log = logging.getLogger(__name__)
 
 NOTHING = Phrasings((), 0, "none", "no file of facts")
 
@@ -54,8 +49,11 @@ class Chain(Method):
         facts: str | None = option(
             None, "facts in several wordings to calibrate on: a file of edits with rephrases, or a data set"
         )
-        corpus: str | None = option(None, "text in which keys must not fire: a file or data set")
+        corpus: str | None = option(
+            None, "text in which keys must not fire: a file or data set; by default prose in the package"
+        )
         wordings: int = option(4, "other wordings of a prompt, borrowed from the calibration, that get keys too")
+        rephrases: bool = option(False, "give an edit's own rephrases keys too; benchmarks ask these: off by default")
         lr: float = option(0.1, "learning rate of Adam on the values, in units of a typical coordinate of the state")
         steps: int = option(100, "most optimisation steps")
         lead: float = option(1.0, "stop once every token of the target leads all others by this many logits")
@@ -75,20 +73,24 @@ class Chain(Method):
                     asked = ask(model, place.layer, [e.prompt for e in part], [e.target for e in part])
                     others = self._wordings(model, place, facts, part, asked, {edit.prompt for edit in edits})
                 trained = self._train(model, place, part, asked)
-                figures |= {str(edit.id): trained.figures(row) for row, edit in enumerate(part)}
-                patch = self._extended(model, place, patch, part, asked, others, trained)
+                for row, edit in enumerate(part):
+                    figures[str(edit.id)] = {**trained.figures(row), "wordings": len(others[row])}
+                patch = self._extended(model, place, facts, patch, part, asked, others, trained)
         return Fit(self._uncontradicted(patch, edits, figures), figures)
 
     def extends(self, model: EditableModel, previous: Patch) -> bool:
         return previous.slot == self._book(model, self._place(model), ()).slot
 
-    def _place(self, model: EditableModel) -> Place:
+    def _place(self, model: EditableModel) -> Separation:
         wanted, radius = self.config.layer, self.config.radius
         layers = candidates(model) if wanted == "auto" else [model.layer_of(wanted)]
         if radius != "auto":
-            return Place(layers[len(layers) // 2], None, radius)
-        found = best(calibrate(model, layers, self._facts(model), corpus_for(model, self.config.corpus)))
-        return Place(found.layer, found.metric, found.radius)
+            return uncalibrated(layers[len(layers) // 2], model.width, radius)
+        text = packaged_prose() if self.config.corpus is None else corpus_for(model, self.config.corpus)
+        found = best(calibrate(model, layers, self._facts(model), text))
+        if found.warning:
+            log.warning(found.warning)
+        return found
 
     def _facts(self, model: EditableModel) -> Phrasings:
         """A classifier's texts are no questions about facts: it has none but those that it is given."""
@@ -97,25 +99,25 @@ class Chain(Method):
         return phrasings_for(self.config.facts)
 
     def _wordings(
-        self, model: EditableModel, place: Place, facts: Phrasings, edits: Sequence[Edit], asked: Sequence[Asked],
+        self, model: EditableModel, place: Separation, facts: Phrasings, edits: Sequence[Edit], asked: Sequence[Asked],
         taken: Collection[str],
     ) -> list[list[tuple[str, Asked]]]:  # fmt: skip
-        """For every edit its prompt's other wordings, as far as the model itself answers them alike."""
-        most = self.config.wordings
-        found = [
-            (row, prompt)
-            for row, edit in enumerate(edits)
-            for prompt in borrowed(facts, edit.prompt, edit.subject, most)
-            if prompt not in taken
-        ]
+        """For every edit its prompt's other wordings: its own rephrases where they are wanted, and borrowed ones that
+        the model itself answers alike."""
+        found: list[tuple[int, str]] = []
+        for row, edit in enumerate(edits):
+            given = edit.rephrases if self.config.rephrases else ()
+            prompts = dict.fromkeys((*given, *borrowed(facts, edit.prompt, edit.subject, self.config.wordings)))
+            found += [(row, prompt) for prompt in prompts if prompt not in taken]
         others: list[list[tuple[str, Asked]]] = [[] for _ in edits]
         prompts, targets = [prompt for _, prompt in found], [edits[row].target for row, _ in found]
         for (row, prompt), one in zip(found, ask(model, place.layer, prompts, targets), strict=True):
-            if (one.said, one.label) == (asked[row].said, asked[row].label):
+            given = self.config.rephrases and prompt in edits[row].rephrases
+            if one.label == asked[row].label and (given or one.said == asked[row].said):
                 others[row].append((prompt, one))
         return others
 
-    def _train(self, model: EditableModel, place: Place, edits: Sequence[Edit], asked: Sequence[Asked]) -> Trained:
+    def _train(self, model: EditableModel, place: Separation, edits: Sequence[Edit], asked: Sequence[Asked]) -> Trained:
         """Values for every edit's query and target tokens, numbered edit by edit."""
         counts = [len(one.states) for one in asked]
         group = torch.full((len(asked), max(counts)), -1)
@@ -132,8 +134,8 @@ class Chain(Method):
         return train_values(task, lr=self.config.lr, steps=self.config.steps, lead=self.config.lead)
 
     def _extended(
-        self, model: EditableModel, place: Place, patch: CodebookPatch | None, edits: Sequence[Edit],
-        asked: Sequence[Asked], others: Sequence[Sequence[tuple[str, Asked]]], trained: Trained,
+        self, model: EditableModel, place: Separation, facts: Phrasings, patch: CodebookPatch | None,
+        edits: Sequence[Edit], asked: Sequence[Asked], others: Sequence[Sequence[tuple[str, Asked]]], trained: Trained,
     ) -> CodebookPatch | None:  # fmt: skip
         """`patch` with the keys of the edits whose targets were reached."""
         values = trained.values.cpu().split([len(one.states) for one in asked])
@@ -141,15 +143,17 @@ class Chain(Method):
         for row, edit in enumerate(edits):
             if "problem" in trained.figures(row):
                 continue
-            for prompt, one in [(edit.prompt, asked[row]), *others[row]]:
-                entries += _keys(place, str(edit.id), prompt, one, values[row])
+            wordings = [(edit.prompt, asked[row]), *others[row]]
+            own = places_of(facts, [prompt for prompt, _ in wordings])
+            for prompt, one in wordings:
+                entries += _keys(place, own, str(edit.id), prompt, one, values[row])
         if not entries:
             return patch
         joined = CodebookPatch.extended(patch, self._book(model, place, entries))
         assert isinstance(joined, CodebookPatch)
         return joined
 
-    def _book(self, model: EditableModel, place: Place, entries: Sequence[Entry]) -> CodebookPatch:
+    def _book(self, model: EditableModel, place: Separation, entries: Sequence[Entry]) -> CodebookPatch:
         exact = model.dtype in (torch.float32, torch.float64)
         return CodebookPatch(
             place.layer, entries, method=self.name, config=self.config.to_json(), metric=place.metric,
@@ -172,10 +176,13 @@ class Chain(Method):
         return patch.without(lost)
 
 
-def _keys(place: Place, edit: str, prompt: str, asked: Asked, values: Tensor) -> list[Entry]:
+def _keys(
+    place: Separation, own: Sequence[int], edit: str, prompt: str, asked: Asked, values: Tensor
+) -> list[Entry]:
     """Keys of one wording: at its query, and at the tokens of the target."""
     queries = asked.states if place.metric is None else place.metric.of(asked.states)
+    columns = (queries, values, place.radii(queries, own).tolist())
     return [
-        Entry(edit, query, value, asked.label[number:], place.radius, prompt, asked.position + number)
-        for number, (query, value) in enumerate(zip(queries, values, strict=True))
+        Entry(edit, query, value, asked.label[number:], radius, prompt, asked.position + number)
+        for number, (query, value, radius) in enumerate(zip(*columns, strict=True))
     ]

@@ -106,8 +106,11 @@ class _Fold:
 
     def _near(self, entry: int, bounds: Tensor | None = None) -> list[_Neighbour]:
         """Keys whose ball the entry's first ball may touch, or that may be at its very point; nearest first."""
-        radius = max(self.entries[entry].radius, self._margin(entry))
-        return self._within(self.entries[entry].query, (self.radius + radius) * _WIDER, bounds)
+        margin = self._margin(entry)
+        reach = (self.radius + max(self.entries[entry].radius, margin)) * _WIDER
+        if self.rules.variant == "separate":  # balls may overlap
+            reach = torch.where(self.radius >= 0, margin, REMOVED)
+        return self._within(self.entries[entry].query, reach, bounds)
 
     def _within(self, query: Tensor, reach: Tensor, bounds: Tensor | None = None) -> list[_Neighbour]:
         rows, exact = self.points.near(query, reach, bounds)
@@ -154,7 +157,7 @@ class _Fold:
         row = key.row
         moved = not torch.equal(centre, self.points.full[row])
         changed = moved or radius > key.radius
-        if changed and self._meets_other(centre, radius, key.label):
+        if changed and (self.rules.variant == "separate" or self._meets_other(centre, radius, key.label)):
             return False
         if moved:
             row = self._append(centre, radius, key.label, entry)

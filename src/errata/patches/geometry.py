@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from errata.patches.points import Points
 
 REMOVED = float("nan")  # radius of a row that is no key any more: every comparison with it is false
 NOBODY = -1  # owner of an entry that no key answers for
+Variant = Literal["coverage", "average", "separate"]
 
 
 def as_float32(number: float) -> float:
@@ -31,7 +32,7 @@ class Entry:
 
     Attributes:
         edit: id of the edit.
-        query: (d,), the state at which the edit shall answer.
+        query: (q,), the state at which the edit shall answer, as the codebook's metric sees it.
         value: (d,), the state put in its place.
         label: the target's ids, end included. Entries agree if these are equal as sequences.
         radius: of the ball around `query` before other entries have a say; L2 distance, more than 0.
@@ -54,9 +55,9 @@ class Entry:
             given: Tensor = getattr(self, name)
             object.__setattr__(self, name, given.detach().to("cpu", torch.float32, copy=True).contiguous())
         object.__setattr__(self, "label", tuple(int(token) for token in self.label))
-        if self.query.dim() != 1 or self.query.shape != self.value.shape:
+        if self.query.dim() != 1 or self.value.dim() != 1:
             shapes = f"{tuple(self.query.shape)} and {tuple(self.value.shape)}"
-            raise BadPatch(f"query and value of edit '{self.edit}' have shapes {shapes}; both must be (d,)")
+            raise BadPatch(f"query and value of edit '{self.edit}' have shapes {shapes}; both must be vectors")
         if not (self.query.isfinite().all() and self.value.isfinite().all()):
             raise BadPatch(f"query or value of edit '{self.edit}' is NaN or infinite; lower the learning rate")
         object.__setattr__(self, "radius", as_float32(self.radius))
@@ -71,17 +72,18 @@ class Rules:
 
     Attributes:
         variant: what becomes of a key that takes in another query of its label: "coverage" widens its ball,
-            "average" moves it half-way there too.
+            "average" moves it half-way there too. "separate" takes in none but those at its very point: every query
+            has a key of its own, balls keep their radii and overlap, and a state in several belongs to the nearest.
         tolerance: two states closer than this share of their norm are one point. It must be above the noise between
             two computations of the same state, which half precision makes a hundred times larger.
     """
 
-    variant: Literal["coverage", "average"] = "coverage"
+    variant: Variant = "coverage"
     tolerance: float = 1e-4
 
     def __post_init__(self) -> None:
-        if self.variant not in ("coverage", "average"):
-            raise BadPatch(f"unknown codebook variant '{self.variant}'; use 'coverage' or 'average'")
+        if self.variant not in get_args(Variant):
+            raise BadPatch(f"unknown codebook variant '{self.variant}'; use 'coverage', 'average' or 'separate'")
         if not 0 <= self.tolerance < 1:
             raise BadPatch(f"tolerance {self.tolerance} must be at least 0 and below 1")
 

@@ -1,4 +1,4 @@
-"""Training the values of a codebook: states that, put in place of a block's output at one token, lead to the target.
+"""Training the values of a codebook: states that, put in place of a block's output at tokens, lead to the target.
 
 All values are trained together on the blocks above the site alone; no weight has a gradient, and a value that leads to
 its targets stops early. Knows batches and blocks; how keys are kept is no concern here.
@@ -7,12 +7,14 @@ its targets stops early. Knows batches and blocks; how keys are kept is no conce
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from errata.models.losses import margin, target_loss
 from errata.models.prefix import Prefix, Resume
+from errata.statistics.asking import begins
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,8 @@ class Task:
 
     Attributes:
         prefix: B rows with their targets, computed up to the site with everything earlier in force.
-        group: (B,), which value a row uses: 0 to G - 1.
+        group: (B,), which value a row uses: 0 to G - 1; or (B, K), which ones at its query and the tokens after it,
+            -1 for none. In a decoder the first place is that of its first token.
         start: (G, d), the values to start from.
         scale: (G, 1), the size of a typical coordinate there: steps are taken in this unit, so that one learning rate
             suits models whose states are large and models whose states are small.
@@ -41,6 +44,19 @@ class Trained:
     steps: list[int]
     losses: list[float]
     leads: list[float]
+
+    def figures(self, row: int) -> dict[str, Any]:
+        """What was measured of a row, with a "problem" where its target was not reached."""
+        steps, loss, lead = self.steps[row], self.losses[row], self.leads[row]
+        figures: dict[str, Any] = {"steps": steps, "loss": loss, "lead": lead}
+        if loss != loss:
+            figures["problem"] = f"the loss became NaN after {steps} steps; lower the learning rate"
+        elif not lead > 0:
+            figures["problem"] = (
+                f"the target was not reached after {steps} steps (loss {loss:.2f}): states of one block may not carry "
+                "words that the model never says; try another layer, or a method that changes weights"
+            )
+        return figures
 
 
 def train_values(task: Task, *, lr: float, steps: int, lead: float) -> Trained:
@@ -62,16 +78,18 @@ def train_values(task: Task, *, lr: float, steps: int, lead: float) -> Trained:
             loss, ahead = target_loss(logits, gold), margin(logits.detach(), gold)
             here = active.cpu()
             losses[here], leads[here], taken[here] = loss.detach().cpu(), ahead.cpu(), step
-            groups = task.group[active]
-            final[groups] = values.detach()[groups]
+            groups = _groups(task)[active]
+            used = groups[groups >= 0]
+            final[used] = values.detach()[used]
             behind = (ahead < lead) & loss.detach().isfinite()
-            open_groups = torch.unique(groups[behind])
+            wanting = groups[behind]
+            open_groups = torch.unique(wanting[wanting >= 0])
             if step == steps or not len(open_groups):
                 break
             optimizer.zero_grad(set_to_none=True)
             loss.sum().backward()
             optimizer.step()
-            active = active[torch.isin(groups, open_groups)]
+            active = active[torch.isin(groups, open_groups).any(1)]
     return Trained(final, taken.tolist(), losses.tolist(), leads.tolist())
 
 
@@ -82,10 +100,18 @@ def _answers(resume: Resume, task: Task, values: Tensor, active: Tensor) -> tupl
     if not whole:
         batch, hidden = batch.rows(active), hidden[active]
     hidden = hidden.clone()
-    hidden[torch.arange(len(active)), batch.query - task.prefix.start] = values[task.group[active]].to(hidden.dtype)
+    groups = _groups(task)[active]
+    rows, places = (groups >= 0).nonzero(as_tuple=True)
+    first = begins(task.prefix.model, batch, task.prefix.layer) - task.prefix.start
+    hidden[rows, first[rows] + places] = values[groups[rows, places]].to(hidden.dtype)
     logits = resume(hidden, None if whole else active, keep=batch.keep)
     assert batch.gold is not None
     return logits, batch.gold
+
+
+def _groups(task: Task) -> Tensor:
+    """(B, K)"""
+    return task.group if task.group.dim() == 2 else task.group[:, None]
 
 
 def typical(state: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ Knows models without their patches, and text. It knows no method and no edit.
 """
 
 from errata.statistics.cache import cache_dir
-from errata.statistics.corpus import Corpus, corpus_for
+from errata.statistics.corpus import Corpus, corpus_for, packaged_prose
 from errata.statistics.identity import original_fingerprint
 from errata.statistics.moments import Need, SecondMoment, is_cached, second_moments
 from errata.statistics.projection import Projection, null_space
@@ -19,5 +19,6 @@ __all__ = [
     "is_cached",
     "null_space",
     "original_fingerprint",
+    "packaged_prose",
     "second_moments",
 ]

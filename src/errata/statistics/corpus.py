@@ -49,7 +49,7 @@ def corpus_for(model: EditableModel, source: str | Path | None = None) -> Corpus
         BadConfig: there is neither a file nor a data set of this name, or it holds no text.
     """
     if source is None:
-        return _lab_mix() if model.name.startswith(LAB_PREFIX) else _packaged_prose()
+        return _lab_mix() if model.name.startswith(LAB_PREFIX) else packaged_prose()
     datasets = importlib.import_module("errata.datasets")
     if isinstance(source, str) and source in datasets.names():
         return _dataset(source)
@@ -143,7 +143,8 @@ def _prose() -> Iterator[str]:
 
 
 @cache
-def _packaged_prose() -> Corpus:
+def packaged_prose() -> Corpus:
+    """The prose in the package, in which no fact is asked for."""
     return _of(_prose(), "prose in the package")
 
 
