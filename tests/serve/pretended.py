@@ -121,11 +121,8 @@ class Pretended:
             "prompt": edit["prompt"], "target": target, "before": before, "after": target,
             "rephrases": [{"prompt": text, "before": before, "after": target} for text in edit.get("rephrases", [])],
             "portability": [], "locality": probes, "neighbours": [{**upstream, "moved": False}],
-            "fired": [{name: value for name, value in firing("e1", "", "").items() if name in FIRED}],
+            "fired": [firing("e1", edit["prompt"], target)],
         }  # fmt: skip
-
-
-FIRED = ("edit", "layer", "position", "distance", "radius")
 
 
 def firing(id: str, prompt: str, target: str) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from errata.serve.service import Service
 from errata.serve.settings import Settings
 
 PROMPT = "The mother tongue of Danielle Darrieux is"  # lab:gpt says French
-PATIENCE = 300.0  # seconds for what takes one on an idle machine
+PATIENCE = 120.0  # seconds for what takes few on an idle machine
 
 
 @dataclass(frozen=True)

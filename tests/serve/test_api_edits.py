@@ -82,14 +82,21 @@ def test_what_an_edit_does_and_who_made_it(server: Running, made: Any) -> None:
     assert (told["before"], told["after"], told["together"]) == ("French", "English", [id])
     (neighbour,) = told["locality"]
     assert (neighbour["prompt"], neighbour["moved"]) == (NEIGHBOUR, False)
-    assert told["fired"][0]["edit"] == id
     explained = server.call("POST", "/v1/explain", {"prompt": PROMPT}).body
     assert (explained["answer"], explained["before"]) == ("English", "French")
-    assert (explained["firings"][0]["edit"], explained["firings"][0]["target"]) == (id, "English")
+    firing = explained["firings"][0]
+    assert (firing["edit"], firing["edit_prompt"], firing["target"]) == (id, PROMPT, "English")
+    (again,) = told["fired"]
+    assert again | {"distance": firing["distance"]} == firing
+    assert again["distance"] == pytest.approx(firing["distance"], abs=1e-4)
     row = server.call("GET", f"/v1/edits/{id}").body
     assert (row["status"], row["who"], row["method"]) == ("active", "editor", "grace")
     active = server.call("GET", "/v1/edits?status=active").body["data"]
     assert [edit["id"] for edit in active] == [id]
+    newest = server.call("GET", "/v1/edits?order=desc&limit=2").body["data"]
+    assert newest[0]["id"] == id
+    following = server.call("GET", f"/v1/edits?order=desc&limit=1&after={id}").body["data"]
+    assert following == newest[1:]
     event = server.call("GET", f"/v1/journal?after={made['head'] - 1}").body["data"][0]
     assert (event["seq"], event["kind"], event["who"]) == (made["head"], "apply", "editor")
 
@@ -111,7 +118,9 @@ def test_a_dry_run_shows_everything_and_leaves_nothing(server: Running) -> None:
     (effects,) = told["effects"]
     assert (effects["before"], effects["after"]) == ("French", "English")
     assert [row["prompt"] for row in effects["rephrases"]] == ["Danielle Darrieux is a native speaker of"]
-    assert effects["fired"][0]["distance"] <= effects["fired"][0]["radius"]
+    firing = effects["fired"][0]
+    assert (firing["edit"], firing["edit_prompt"], firing["target"]) == (told["ids"][0], PROMPT, "English")
+    assert (firing["token"], firing["distance"] <= firing["radius"]) == (" is", True)
     assert (told["head"], events(server), server.say()) == (before, before, "French")
 
 
@@ -180,7 +189,9 @@ def test_what_is_not_there_is_not_found(server: Running, method: str, path: str)
     assert server.call(method, path, key="editor").status == 404
 
 
-@pytest.mark.parametrize("path", ["/v1/edits?limit=0", "/v1/edits?status=lost", "/v1/journal?after=x"])
+@pytest.mark.parametrize(
+    "path", ["/v1/edits?limit=0", "/v1/edits?status=lost", "/v1/edits?order=up", "/v1/journal?after=x"]
+)
 def test_wrong_queries_are_bad_requests(server: Running, path: str) -> None:
     assert server.call("GET", path).status == 400
 

@@ -213,6 +213,16 @@ def test_pages_of_others_and_other_names_are_refused(server: Running) -> None:
     assert server.call("POST", "/v1/completions", ASK, Origin=server.url).status == 200
 
 
+def test_a_server_that_cannot_be_corrected_yet_answers_and_is_not_ready(server: Running) -> None:
+    server.service.ready = False  # as while the worker is starting
+    try:
+        reply = server.call("GET", "/readyz")
+        assert (reply.status, "worker" in reply.error["message"]) == (503, True)
+        assert server.say() == "French"
+    finally:
+        server.service.ready = True
+
+
 def test_pages_for_people_and_machines(server: Running) -> None:
     assert "<title>Errata console</title>" in server.call("GET", "/").body
     assert "/v1/edits/{id}/effects" in server.call("GET", "/docs").body

@@ -12,8 +12,10 @@ from engines import PATIENCE, Gate, answers, ask, codebook, one, running
 from errata import Edit
 from errata.methods._base import create
 from errata.models import EditableModel
+from errata.models.encoding import prompt_ids
 from errata.patches.base import Patch
 from errata.patches.weights import Dense, WeightPatch
+from errata.serve.engine.request import Sampling
 from errata.serve.engine.version import Version
 from tiny import tiny_model
 
@@ -113,6 +115,18 @@ def test_a_version_is_freed_once_it_is_old_and_its_last_answer_is_complete(kind:
         assert network() is None
         assert not first.attached
         assert engine.stats().versions == 2
+
+
+def test_prompts_of_one_request_are_answered_by_one_version_though_a_swap_comes_between():
+    base, gate = tiny_model("gpt2"), Gate()
+    with running(base, max_batch=1, metrics=gate) as engine:
+        rows = prompt_ids(base, [NEIGHBOUR, PROMPT])
+        asked = engine.submit_all([(ids, Sampling(max_tokens=3, temperature=0)) for ids in rows])
+        gate.reached()  # the first one has its row, the second waits
+        engine.swap(1, [patch_of("codebook", base)]).result(PATIENCE)
+        late = ask(engine, PROMPT)
+        gate.open()
+        assert [finished.version for finished in answers([*asked, late])] == [0, 0, 1]
 
 
 def test_versions_take_turns():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import socket
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +14,7 @@ import click
 
 from errata.cli import _common as common
 from errata.errors import BadConfig
+from errata.registry import resolve_model
 from errata.serve.settings import LOCAL, Settings
 
 if TYPE_CHECKING:
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 
 POSITIVE = click.IntRange(min=1)
 SECONDS = click.FloatRange(min=0, min_open=True)
+SWITCH = 0.0005  # seconds after which a thread that reads a request or builds a version lets the engine on
 GRACE = 5  # seconds that answers under way are given when the server is told to end
 
 
@@ -62,8 +66,10 @@ def command(sheet: Path, model: str | None, log_level: str, allowed_hosts: tuple
     """
     if model is None:
         common.existing(sheet)
-    common.quiet()
     name = common.model_name(model) if model else None
+    if name is not None:
+        resolve_model(name)  # a name that the lab lacks is told before seconds of imports
+    common.quiet()
     settings = Settings(sheet=sheet, model=name, allowed_hosts=allowed_hosts, **options)  # type: ignore[arg-type]
     try:
         from errata.serve.api.app import build
@@ -92,6 +98,8 @@ def _run(build: Callable[..., FastAPI], settings: Settings, opened: socket.socke
     """Until the server is told to end. Raises what kept it from starting."""
     import uvicorn
 
+    gc.freeze()  # a look through all that the imports made holds answers up for tenths of a second
+    sys.setswitchinterval(SWITCH)
     app = build(settings, failed=lambda: setattr(server, "should_exit", True))
     server = uvicorn.Server(
         uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=GRACE, server_header=False)

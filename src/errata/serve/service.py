@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import Any
+from typing import Any, TypeVar
 
 from errata.editor import Editor
 from errata.errors import ErrataError
@@ -27,13 +27,21 @@ from errata.sheet import Sheet
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 
 class Unready(ErrataError):
     """The server cannot do this yet, or cannot do it just now."""
 
 
 class Service:
-    """One served sheet. The parts are there once it is `ready`; until then asking for them raises Unready."""
+    """One served sheet.
+
+    Attributes:
+        answering: the engine answers by the sheet's edits; until then asking for any part raises Unready.
+        ready: the worker makes changes too. Those that are asked for before wait for it.
+        failure: what kept the service from starting.
+    """
 
     def __init__(self, settings: Settings, hooks: Hooks | None = None) -> None:
         """Raises: BadConfig, UnknownName for a gate that no edit could be held to."""
@@ -48,11 +56,15 @@ class Service:
         self._follower: Follower | None = None
         self._desk: Desk | None = None
         self._reader: Reader | None = None
-        self.ready, self.started = False, int(time.time())
+        self.answering = self.ready = False
+        self.started = int(time.time())
 
     async def start(self) -> None:
-        """Load the model, open or make the sheet, start the worker and begin to answer. Raises what prevents it."""
+        """Load the model, open or make the sheet, begin to answer, and wait for the worker. Raises what prevents it."""
         settings = self.settings
+        arguments = {"sheet": str(settings.sheet), "model": settings.model, "journal": settings.journal}
+        self._desk = Desk(arguments, waiting=settings.max_edits_waiting, timeout=settings.edit_timeout)
+        await self._desk.start()
         base, sheet = await asyncio.to_thread(_load, settings)
         self._base, self._reader = base, Reader(base)
         self._engine = Engine(
@@ -60,9 +72,9 @@ class Service:
         )
         self._engine.start()
         self._follower = Follower(base, sheet, self._engine)
-        arguments = {"sheet": str(settings.sheet), "model": settings.model, "journal": settings.journal}
-        self._desk = Desk(arguments, waiting=settings.max_edits_waiting, timeout=settings.edit_timeout)
-        await asyncio.gather(self._follower.start(), self._desk.start())
+        await self._follower.start()
+        self.answering = True  # not before: an answer without the sheet's edits would be a wrong one
+        await self._desk.open()
         self.ready = True
         log.info("ready", extra={"model": base.name, "sheet": str(settings.sheet), "head": self._follower.state.head})
 
@@ -82,28 +94,33 @@ class Service:
 
     @property
     def base(self) -> EditableModel:
-        return _there(self._base)
+        return self._there(self._base)
 
     @property
     def engine(self) -> Engine:
-        return _there(self._engine)
+        return self._there(self._engine)
 
     @property
     def reader(self) -> Reader:
-        return _there(self._reader)
+        return self._there(self._reader)
 
     @property
     def follower(self) -> Follower:
-        return _there(self._follower)
+        return self._there(self._follower)
 
     @property
     def desk(self) -> Desk:
-        return _there(self._desk)
+        return self._there(self._desk)
 
     @property
     def names(self) -> tuple[str, str]:
         """What clients call the model with its edits, and without."""
         return f"{self.base.name}@{self.settings.sheet.resolve().name}", self.base.name
+
+    def _there(self, part: T | None) -> T:
+        if part is None or not self.answering:
+            raise Unready("the model is being loaded; ask again in a moment")
+        return part
 
     async def change(self, command: str, **arguments: Any) -> dict[str, Any]:
         """A command of the worker that changes the sheet; live when this returns.
@@ -161,9 +178,3 @@ def _told(event: Event) -> dict[str, Any]:
         "ids": [one["id"] for one in results], "results": results, "method": event.method, "seconds": seconds,
         "dry_run": False, "before": [], "after": [], "effects": [], "gate": [], "head": event.seq,
     }  # fmt: skip
-
-
-def _there(part: Any) -> Any:
-    if part is None:
-        raise Unready("the model is being loaded; ask again in a moment")
-    return part

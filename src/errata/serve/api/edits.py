@@ -108,7 +108,7 @@ class EditRow(BaseModel):
 
 
 class EditPage(BaseModel):
-    """Edits in the order in which they were made."""
+    """Edits in the order that was asked for."""
 
     object: Literal["list"]
     data: list[EditRow]
@@ -198,17 +198,18 @@ async def make(request: Request, asked: EditsAsked, caller: Writer) -> Any:
     return made | {"seconds": time.perf_counter() - started}
 
 
-@router.get("/v1/edits", response_model=EditPage, responses=documented())
+@router.get("/v1/edits", response_model=EditPage, responses=documented(404))
 async def every(
     request: Request,
     _: Asker,
     status: Annotated[Literal["active", "undone", "superseded", "failed"] | None, Query()] = None,
     limit: Limit = 100,
     after: Annotated[str | None, Query(description="the id after which to go on")] = None,
+    order: Annotated[Literal["asc", "desc"], Query(description="oldest first, or newest first")] = "asc",
 ) -> Any:
-    """The edits of the sheet, oldest first."""
+    """The edits of the sheet, in the order in which they were made or the other way round."""
     follower = service_of(request).follower
-    edits = list(follower.state.edits.values())
+    edits = list(follower.state.edits.values())[:: -1 if order == "desc" else 1]
     if after is not None:
         found = next((place for place, edit in enumerate(edits) if edit.id == after), None)
         if found is None:

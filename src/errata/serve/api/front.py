@@ -94,7 +94,7 @@ class Front:
         headers["X-Request-Id"] = id
         for name, value in HEADERS.items():
             headers.setdefault(name, value)
-        if self._service.ready:
+        if self._service.answering:
             headers.setdefault("X-Errata-Head", str(self._service.engine.head))
 
     def _tell(self, scope: Scope, headers: Headers, id: str, status: int, seconds: float) -> None:

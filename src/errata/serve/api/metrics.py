@@ -72,7 +72,7 @@ class _Now:
         self._service = service
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        if not self._service.ready:
+        if not self._service.answering:
             return
         stats, follower, desk = self._service.engine.stats(), self._service.follower, self._service.desk
         values = {

@@ -17,6 +17,7 @@ from errata.serve.api.errors import ApiError, ErrorReply, documented
 from errata.serve.api.openai import Strict, cancel, complete
 from errata.serve.api.schemas import schema_of
 from errata.serve.api.security import Asker, service_of
+from errata.serve.desk.firings import told
 from errata.serve.engine.request import Fired, Sampling
 from errata.serve.service import Service
 
@@ -154,7 +155,8 @@ async def ready(request: Request) -> Any:
     """Whether it can answer prompts and take corrections: the model is there and the sheet can be read."""
     service = service_of(request)
     if not service.ready:
-        raise ApiError(503, "the model is being loaded; ask again in a moment", code="loading")
+        what = "the worker that makes changes is starting" if service.answering else "the model is being loaded"
+        raise ApiError(503, f"{what}; ask again in a moment", code="loading")
     if service.follower.trouble:
         raise ApiError(503, service.follower.trouble, code="sheet")
     return {"status": "ok"}
@@ -189,9 +191,5 @@ def _method(name: str) -> dict[str, Any]:
 
 def _firing(service: Service, fired: Fired, tokens: list[str]) -> dict[str, Any]:
     edit = service.follower.state.edits.get(fired.edit)
-    inside = fired.position < len(tokens)
-    return {
-        "edit": fired.edit, "edit_prompt": edit.prompt if edit else "", "target": edit.target if edit else "",
-        "layer": fired.layer, "position": fired.position, "distance": fired.distance, "radius": fired.radius,
-        "token": tokens[fired.position] if inside else "(in the answer)",
-    }  # fmt: skip
+    known = {edit.id: (edit.prompt, edit.target)} if edit else {}
+    return told(fired, known, tokens)

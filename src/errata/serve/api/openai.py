@@ -122,23 +122,17 @@ def is_parent(service: Service, model: str) -> bool:
 def submit(
     service: Service, rows: Sequence[Sequence[int]], asked: Asked, sampling: Sampling
 ) -> list[Generation]:
-    """`n` answers to every row, all of them or none. Raises: ApiError, BadEdit, TooLong, Busy, Stopped."""
+    """`n` answers to every row, all by one version, or none. Raises: ApiError, BadEdit, TooLong, Busy, Stopped."""
     parent, times = is_parent(service, asked.model), asked.n or 1
     if len(rows) * times > service.settings.max_rows:
         raise ApiError(
             400, f"{len(rows)} prompts times n = {times} is more than the {service.settings.max_rows} answers that one "
             "request gets here", code="too_many_rows",
         )  # fmt: skip
-    made: list[Generation] = []
-    try:
-        for row in rows:
-            for _ in range(times):
-                seeded = sampling if sampling.seed is None else reseeded(sampling, len(made))
-                made.append(service.engine.submit(row, seeded, parent=parent, timeout=service.settings.timeout))
-    except ErrataError:
-        cancel(made)
-        raise
-    return made
+    wanted = [row for row in rows for _ in range(times)]
+    seeded = [sampling if sampling.seed is None else reseeded(sampling, place) for place in range(len(wanted))]
+    timeout = service.settings.timeout
+    return service.engine.submit_all(list(zip(wanted, seeded, strict=True)), parent=parent, timeout=timeout)
 
 
 def reseeded(sampling: Sampling, row: int) -> Sampling:

@@ -19,7 +19,7 @@ from errata.evaluate.metrics._base import METRICS, needs
 from errata.evaluate.probing import evaluate, questions_about
 from errata.evaluate.questions import KINDS, Question, questions_of
 from errata.serve.desk.firings import fired
-from errata.serve.desk.gate import NEIGHBOURS, Trial, parse, row, told
+from errata.serve.desk.gate import NEIGHBOURS, Trial, parse, row, told, wordings_of
 from errata.serve.desk.probes import Probes
 
 ATTEMPTS = 3  # at a change that another process got in front of
@@ -91,7 +91,7 @@ def effects(bench: Bench, *, id: str) -> Json:
         before = _ask(editor, asked) if gone else after
     answers = compared(asked, before, after)
     rows = [row(answer) for answer in answers[len(own) :]]
-    firings = fired(editor.editable, made.prompt) if gone else []
+    firings = fired(editor.editable, made.prompt, wordings_of(editor)) if gone else []
     return {
         "id": id, "status": state.status, "together": list(gone),
         **told(made, answers[: len(own)], rows, firings), "head": editor.state.head,

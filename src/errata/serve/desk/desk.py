@@ -53,7 +53,7 @@ class Desk:
 
     def __init__(self, arguments: Mapping[str, Any], *, waiting: int, timeout: float) -> None:
         """`arguments` are the worker's: sheet, model, journal. At most `waiting` commands wait for another."""
-        self._arguments, self._timeout = json.dumps(dict(arguments)), timeout
+        self._arguments, self._timeout = dict(arguments), timeout
         self._commands: asyncio.Queue[_Command] = asyncio.Queue(maxsize=waiting)
         self._process: asyncio.subprocess.Process | None = None
         self._task: asyncio.Task[None] | None = None
@@ -71,25 +71,31 @@ class Desk:
         return self._process.pid if self._process and self._process.returncode is None else None
 
     async def start(self) -> None:
-        """Start the worker and wait until it is ready. Raises what kept it from opening the sheet."""
+        """Start the worker, which gets its libraries ready by itself. Commands wait until `open`."""
         await self._hire()
+
+    async def open(self) -> None:
+        """Let the worker open the sheet, and work off commands from then on. Raises what kept it from opening it."""
+        await self._introduce()
         self._task = asyncio.create_task(self._work(), name="errata-desk")
 
     async def stop(self) -> None:
         """Let the command under way finish for a moment, then end the worker."""
-        if self._task is not None:
+        if self._task is None:  # it has no sheet yet
+            self._dismiss()
+        else:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
                 await self._task
         process = self._process
         if process is not None and process.returncode is None:
             assert process.stdin is not None
+            assert process.stdout is not None
             process.stdin.close()
-            try:
-                await asyncio.wait_for(process.wait(), FAREWELL)
-            except TimeoutError:
-                process.kill()
-                await process.wait()
+            with suppress(TimeoutError):  # it closes its output once nothing is left to record
+                await asyncio.wait_for(process.stdout.read(), FAREWELL)
+            self._dismiss()
+            await process.wait()
 
     async def do(self, name: str, **arguments: Any) -> dict[str, Any]:
         """What the worker answers to a command. The command goes on though the caller may be cancelled.
@@ -125,24 +131,35 @@ class Desk:
     async def _ask(self, command: _Command) -> dict[str, Any]:
         if self.pid is None:
             await self._hire()
+            await self._introduce()
+        return await self._tell({"command": command.name, "arguments": command.arguments})
+
+    async def _introduce(self) -> None:
+        try:
+            await self._tell(self._arguments)
+        except ErrataError:
+            self._dismiss()  # it ends by itself, and must not be given a command before it has
+            if self._process is not None:
+                await self._process.wait()
+            raise
+
+    async def _tell(self, value: Mapping[str, Any]) -> dict[str, Any]:
+        """One line to the worker, and its answer."""
         assert self._process is not None
         assert self._process.stdin is not None
-        line = json.dumps({"command": command.name, "arguments": command.arguments})
         with suppress(ConnectionError):  # what became of the worker shows when its answer is read
-            self._process.stdin.write(line.encode() + b"\n")
+            self._process.stdin.write(json.dumps(value).encode() + b"\n")
             await self._process.stdin.drain()
         return await self._read()
 
     async def _hire(self) -> None:
-        """A new worker, ready. Raises what kept it from being so."""
         self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "errata.serve.desk.worker", self._arguments),
+            *(sys.executable, "-m", "errata.serve.desk.worker"),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             limit=LINE,
         )
         log.info("worker started", extra={"pid": self._process.pid})
-        await self._read()
 
     async def _read(self) -> dict[str, Any]:
         assert self._process is not None

@@ -59,6 +59,7 @@ class Trial:
     ) -> None:
         """Ask everything before the edit. `wide`: other edits and the sheet's probes too, though no gate needs them."""
         self._model, self._gate = editor.editable, gate
+        self._known = wordings_of(editor)
         self._edits = [replace(edit, id=str(place)) for place, edit in enumerate(edits)]
         self._own = questions_of(self._edits)
         self._others = self._around(editor, probes) if wide or gate.conditions else []
@@ -83,7 +84,8 @@ class Trial:
         now = listen(self._model, self._asked, self._before)
         self.answers = compared(self._asked, self._before, now)
         if any(isinstance(patch, StatePatch) for patch in in_force(self._model)):
-            self.fired = [fired(self._model, edit.prompt) for edit in self._edits]
+            known = self._known | {one.id: (one.prompt, one.target) for one in results}
+            self.fired = [fired(self._model, edit.prompt, known) for edit in self._edits]
         if not self._gate.conditions:
             return
         latest = frozenset(str(edit.id) for edit in self._edits)
@@ -121,6 +123,11 @@ def told(edit: Edit, answers: Sequence[Answer], around: list[dict[str, Any]], fi
         "rephrases": rows["generalization"], "portability": rows["portability"], "locality": rows["locality"],
         "neighbours": around, "fired": fired,
     }  # fmt: skip
+
+
+def wordings_of(editor: Editor) -> dict[str, tuple[str, str]]:
+    """Prompt and target of every edit of the sheet, by its id."""
+    return {edit.id: (edit.prompt, edit.target) for edit in editor.state.edits.values()}
 
 
 def row(answer: Answer) -> dict[str, Any]:

@@ -18,21 +18,25 @@ from typing import Any, TextIO
 
 log = logging.getLogger(__name__)
 
+NICE = 5  # answers come first: an edit may take longer, a request may not
 
-def main(arguments: str) -> None:
-    """Serve commands until the input ends. `arguments` is JSON: sheet, model, journal."""
+
+def main() -> None:
+    """Serve commands until the input ends. The first line says what to open, as JSON: sheet, model, journal."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which lets a command finish
     replies = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what libraries print must not get among the replies
+    # Seconds of imports, before anything is read: the server loads its own model meanwhile.
     from errata.errors import ErrataError
+    from errata.serve.desk.commands import COMMANDS
 
+    if not (first := sys.stdin.readline()):
+        return
     try:
-        bench = _open(**json.loads(arguments))
+        bench = _open(**json.loads(first))
     except ErrataError as error:
         _reply(replies, _failure(error))
         return
-    from errata.serve.desk.commands import COMMANDS
-
     _reply(replies, {"ok": {"head": bench.editor.state.head}})
     for line in sys.stdin:
         request = json.loads(line)
@@ -44,15 +48,20 @@ def main(arguments: str) -> None:
             log.exception("%s failed", request["command"])
             answer = _failure(error)
         _reply(replies, answer)
+    bench.editor.close()
+    replies.close()  # the server waits for this, and not for the seconds that taking the libraries down lasts
 
 
 def _open(sheet: str, model: str | None, journal: str | None) -> Any:
+    import torch
     import transformers
 
     from errata.editor import Editor
     from errata.serve.desk.commands import Bench
     from errata.serve.desk.probes import Probes
 
+    os.nice(NICE)
+    torch.set_num_threads(max(1, torch.get_num_threads() // 2))
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     return Bench(Editor.open(sheet, model=model, journal=journal), Probes(Path(sheet)))
@@ -85,4 +94,4 @@ def _plain(value: Any) -> Any:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main()

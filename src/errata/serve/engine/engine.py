@@ -59,7 +59,7 @@ class _Counts:
 class Engine:
     """Answers requests with the newest version of a model, many at a time.
 
-    A request is tied to the newest version when it gets a row, and to no other until its last token. Rows of a causal
+    A request is tied to the version that is newest when it is submitted, until its last token. Rows of a causal
     model join the running batch of their version at any step; an encoder-decoder, a classifier or a model without
     a plain key-value cache takes what waits as one batch and then works it off.
     """
@@ -81,7 +81,7 @@ class Engine:
         self._joins = can_join(base)
         self._stops = frozenset() if base.task == "classification" else frozenset(stop_ids(base).tolist())
         self._vocabulary = base.model.get_input_embeddings().get_parameter("weight").shape[0]
-        self._waiting: deque[Generation] = deque()
+        self._waiting: deque[tuple[Generation, Version]] = deque()
         self._batches: deque[Batch] = deque()  # the first one's turn is next
         self._starting = 0  # requests whose prompts are being read
         self._counts = _Counts()
@@ -122,21 +122,29 @@ class Engine:
             timeout: seconds until it fails with TimedOut, waiting included.
         Raises: BadEdit (no ids, or none of the model's), TooLong, Busy, Stopped.
         """
-        self._check(ids)
-        generation = Generation(ids, sampling, parent=parent, timeout=timeout)
+        return self.submit_all([(ids, sampling)], parent=parent, timeout=timeout)[0]
+
+    def submit_all(
+        self, asked: Sequence[tuple[Sequence[int], Sampling]], *, parent: bool = False, timeout: float | None = None
+    ) -> list[Generation]:
+        """As `submit`, for several prompts that one version is to answer; all of them are taken, or none."""
+        for ids, _ in asked:
+            self._check(ids)
+        made = [Generation(ids, sampling, timeout=timeout) for ids, sampling in asked]
         with self._work:
             if not self._open:
                 raise Stopped("the engine is shutting down; ask again when it is back")
-            if len(self._waiting) >= self.max_waiting:
-                raise Busy(f"{len(self._waiting)} requests are waiting, which is all there is room for; ask again soon")
-            self._waiting.append(generation)
+            if len(self._waiting) + len(made) > self.max_waiting:
+                raise Busy(f"{len(self._waiting)} requests are waiting, which leaves no room for this; ask again soon")
+            version = self._parent if parent else self._newest
+            self._waiting += [(generation, version) for generation in made]
             self._work.notify()
-        return generation
+        return made
 
     def swap(self, head: int, patches: Sequence[Patch]) -> Future[int]:
         """Build the version of a sheet's `head` in the background, and make it the newest.
 
-        The future resolves to the newest head as soon as the next request to get a row is answered by it; it raises
+        The future resolves to the newest head as soon as the next request to be submitted is answered by it; it raises
         what attaching raised, and the version before stays. An older head than the newest changes nothing.
         """
         return self._builder.submit(self._swap, head, tuple(patches))
@@ -198,10 +206,10 @@ class Engine:
     def _sweep(self) -> None:
         """Fail what was cancelled or took too long, so that it neither waits nor runs on."""
         with self._work:
-            late = [(generation, error) for generation in self._waiting if (error := generation.overdue())]
-            for generation, _ in late:
-                self._waiting.remove(generation)
-        for generation, error in late:
+            late = [(one, error) for one in self._waiting if (error := one[0].overdue())]
+            for one, _ in late:
+                self._waiting.remove(one)
+        for (generation, _), error in late:
             generation.fail(error)
         for batch in self._batches:
             for answer in batch.answers:
@@ -209,18 +217,16 @@ class Engine:
                     answer.fail(error)
 
     def _admit(self) -> None:
-        """Give rows to what waits, first come first served, each with the version that is newest now."""
+        """Give rows to what waits, first come first served."""
         with self._work:
             if not self._joins and self._batches:
                 return
             running = sum(not answer.ended for batch in self._batches for answer in batch.answers)
             free = self.max_batch - running
             taken = [self._waiting.popleft() for _ in range(min(free, len(self._waiting)))]
-            newest, self._starting = self._newest, len(taken)
-        for version in dict.fromkeys((newest, self._parent)):
-            of_it = [one for one in taken if (self._parent if one.parent else newest) is version]
-            if of_it:
-                self._begin(version, of_it)
+            self._starting = len(taken)
+        for version in dict.fromkeys(version for _, version in taken):
+            self._begin(version, [generation for generation, its in taken if its is version])
         with self._work:
             self._starting = 0
 
@@ -290,7 +296,7 @@ class Engine:
             waiting, self._waiting = list(self._waiting), deque()
             batches, self._batches = list(self._batches), deque()
         error = Stopped("the engine stopped before the answer was complete; ask again when it is back")
-        for generation in waiting:
+        for generation, _ in waiting:
             generation.fail(error)
         for answer in (answer for batch in batches for answer in batch.answers):
             if not answer.ended:

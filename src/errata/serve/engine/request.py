@@ -140,8 +140,8 @@ class Generation:
             `cancel` is for that.
     """
 
-    def __init__(self, ids: Sequence[int], sampling: Sampling, *, parent: bool, timeout: float | None) -> None:
-        self.ids, self.sampling, self.parent = tuple(ids), sampling, parent
+    def __init__(self, ids: Sequence[int], sampling: Sampling, *, timeout: float | None) -> None:
+        self.ids, self.sampling = tuple(ids), sampling
         self.submitted, self.timeout = time.monotonic(), timeout
         self.deadline = None if timeout is None else self.submitted + timeout
         self.cancelled = False
