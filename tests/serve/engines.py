@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 from errata.models import EditableModel
 from errata.models.encoding import prompt_ids
 from errata.patches.codebook import CodebookPatch, Entry
-from errata.serve.engine.engine import Engine
+from errata.serve.engine.engine import Engine, Stats
 from errata.serve.engine.request import Finished, Generation, Sampling
 
 PATIENCE = 60.0  # seconds that no answer here takes
@@ -91,3 +92,12 @@ def answers(generations: Sequence[Generation]) -> list[Finished]:
 
 def one(engine: Engine, prompt: str, sampling: Sampling | None = None, **options: Any) -> Finished:
     return ask(engine, prompt, sampling, **options).finished.result(PATIENCE)
+
+
+def idle(engine: Engine) -> Stats:
+    """What it did, once its last row is put away: that is just after the answer, in another thread."""
+    until = time.monotonic() + PATIENCE
+    while (stats := engine.stats()).running or stats.waiting:
+        assert time.monotonic() < until, "it never came to rest"
+        time.sleep(0.01)
+    return stats

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 import torch
-from engines import PATIENCE, Gate, answers, ask, codebook, one, running
+from engines import PATIENCE, Gate, answers, ask, codebook, idle, one, running
 
 from errata.models import EditableModel
 from errata.models.encoding import prompt_ids
@@ -69,7 +69,7 @@ def test_counts_and_reasons():
     (ids,) = prompt_ids(model, ["Berlin"])
     with running(model) as engine:
         finished = one(engine, "Berlin", Sampling(max_tokens=3, temperature=0))
-        stats = engine.stats()
+        stats = idle(engine)
     assert (finished.prompt_tokens, finished.completion_tokens, finished.finish_reason) == (len(ids), 3, "length")
     assert "".join(token.text for token in finished.tokens) == finished.text
     assert (stats.running, stats.waiting, stats.tokens, stats.steps) == (0, 0, 3, 3)

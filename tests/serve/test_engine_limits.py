@@ -7,7 +7,7 @@ import threading
 import time
 
 import pytest
-from engines import PATIENCE, Gate, answers, ask, one, running
+from engines import PATIENCE, Gate, answers, ask, idle, one, running
 
 from errata.errors import BadEdit
 from errata.models import EditableModel
@@ -112,7 +112,7 @@ def test_a_fault_of_the_model_fails_its_requests_and_not_the_engine(model: Edita
             one(engine, "Berlin")
         handle.remove()
         assert one(engine, "Berlin").completion_tokens == 14
-        assert engine.stats().running == 0
+        idle(engine)
 
 
 def test_prompts_the_model_cannot_read_are_refused(model: EditableModel):
