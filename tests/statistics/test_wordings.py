@@ -35,7 +35,13 @@ def test_wordings_that_met_twice_are_borrowed() -> None:
     assert borrowed(FACTS, "The capital of Peru is", "Peru", 0) == []
     assert borrowed(FACTS, "The seat of power of Peru:", "Peru", 4) == []  # seen once
     assert borrowed(FACTS, "Peru's rivers are", "Peru", 4) == []
-    assert borrowed(FACTS, "The capital of Peru is", None, 4) == []
+
+
+def test_a_subject_that_nobody_named_is_recognised() -> None:
+    assert borrowed(FACTS, "The capital of Peru is", None, 4) == ["Peru's capital is"]
+    assert borrowed(FACTS, "Peru's capital is", None, 4) == ["The capital of Peru is"]
+    assert borrowed(FACTS, "The capital of  is", None, 4) == []
+    assert borrowed(FACTS, "Lima is", None, 4) == []
 
 
 def test_the_places_of_a_question_are_those_of_all_its_wordings() -> None:

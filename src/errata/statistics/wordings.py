@@ -12,6 +12,7 @@ from functools import lru_cache
 from errata.statistics.phrasings import Phrasings
 
 SLOT = "{}"
+LETTERS = 8  # of a template, besides its slot, by which a subject is recognised
 TWICE = 2  # facts in which two wordings must meet before they count as one question
 
 
@@ -35,8 +36,23 @@ def template(prompt: str, subject: str | None) -> str | None:
 
 
 def borrowed(phrasings: Phrasings, prompt: str, subject: str | None, most: int) -> list[str]:
-    """At most so many other wordings of the prompt for its subject, those that met most often first."""
+    """At most so many other wordings of the prompt for its subject, those that met most often first.
+
+    Where no subject is given, it is what stands in the slot of the longest template that the prompt fits.
+    """
+    subject = subject or _recognised(phrasings, prompt)
     own = template(prompt, subject)
     beside = _families(phrasings).get(own, Counter()) if own else Counter()
     ranked = sorted((-count, other) for other, count in beside.items() if count >= TWICE)
     return [other.replace(SLOT, str(subject)) for _, other in ranked[:most]]
+
+
+def _recognised(phrasings: Phrasings, prompt: str) -> str | None:
+    """The subject of a prompt that nobody named. A template of few letters would fit anything."""
+    fitting = []
+    for one in _families(phrasings):
+        before, _, after = one.partition(SLOT)
+        fixed = len(before) + len(after)
+        if LETTERS <= fixed < len(prompt) and prompt.startswith(before) and prompt.endswith(after):
+            fitting.append((fixed, prompt[len(before) : len(prompt) - len(after)]))
+    return max(fitting)[1].strip() or None if fitting else None
