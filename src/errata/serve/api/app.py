@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI
 from starlette.staticfiles import StaticFiles
@@ -52,6 +53,7 @@ def build(settings: Settings, *, failed: Callable[[], None] | None = None) -> Fa
     app = FastAPI(
         title="Errata", version=version("errata"), description=ABOUT, lifespan=life, docs_url=None, redoc_url=None
     )
+    _describe(app)
     app.state.service, app.state.metrics = service, metrics
     errors.install(app)
     for part in (completions, chat, edits, probes, models_, docs):
@@ -59,6 +61,20 @@ def build(settings: Settings, *, failed: Callable[[], None] | None = None) -> Fa
     app.mount("/", StaticFiles(directory=CONSOLE, html=True, check_dir=False), name="console")
     app.add_middleware(Front, service=service, metrics=metrics)
     return app
+
+
+def _describe(app: FastAPI) -> None:
+    """Leave out of the description the 422 that FastAPI gives every route: a wrong request is a 400 here."""
+    plain = app.openapi
+
+    def described() -> dict[str, Any]:
+        schema = plain()
+        for methods in schema["paths"].values():
+            for operation in methods.values():
+                operation["responses"].pop("422", None)
+        return schema
+
+    app.openapi = described
 
 
 async def _start(service: Service, failed: Callable[[], None] | None) -> None:

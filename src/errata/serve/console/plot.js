@@ -5,7 +5,7 @@ import { h, s } from "./dom.js";
 
 const W = 320;
 const H = 150;
-const LEFT = 40;
+const LEFT = 48;
 const RIGHT = 10;
 const TOP = 10;
 const FOOT = 26;
