@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from pretended import Pretended
-from visiting import PROMPT, answers, ask, tried
+from visiting import PROMPT, answers, ask, tried, until
 
 
 def test_the_header_names_the_model_and_the_head(page: Any, server: Pretended):
@@ -187,6 +187,7 @@ def test_a_key_is_asked_for_in_place_and_kept_in_the_tab_alone(page: Any, server
     page.click("#trial button")
     page.fill("#key", "right")
     page.keyboard.press("Enter")
+    until(page, "sessionStorage.getItem('errata.key') === 'right'")  # a dialog's end is told a moment later
     page.click("#try-button")
     page.wait_for_selector("#accept-button")
     kept = page.evaluate("[sessionStorage.getItem('errata.key'), localStorage.length, document.cookie]")
@@ -195,7 +196,8 @@ def test_a_key_is_asked_for_in_place_and_kept_in_the_tab_alone(page: Any, server
     page.keyboard.press("Escape")
     page.click("#key-button")
     page.click("#key-forget")
-    assert page.evaluate("sessionStorage.getItem('errata.key')") is None
+    until(page, "sessionStorage.getItem('errata.key') === null")
+    until(page, "document.querySelector('#key-button').textContent === 'Enter key'")
     assert page.text_content("#key-button") == "Enter key"
 
 

@@ -30,3 +30,12 @@ def view(page: Any, name: str) -> None:
 
 def answers(page: Any) -> list[str]:
     return page.locator("#answers .pair .said").all_text_contents()
+
+
+def until(page: Any, holds: str) -> None:
+    """Wait until an expression of the page is true; Playwright's own way evaluates text, which the page forbids."""
+    for _ in range(200):
+        if page.evaluate(holds):
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError(f"it never came to hold: {holds}")
