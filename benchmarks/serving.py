@@ -22,34 +22,24 @@ from typing import Any
 import torch
 import transformers
 
-from costs import MODEL, cases, compared
+from costs import MODEL, cases, compared, filled
 from errata import EditableModel
 from errata.models.encoding import prompt_ids
-from errata.patches.codebook import CodebookPatch, Entry
 from errata.serve.engine.engine import Engine
 from errata.serve.engine.request import Sampling
 from served import Client, Served
 
-REQUESTS, TOKENS = 32, 32
+REQUESTS = 32
 RATES = (0.0, 0.25, 1.0)  # edits a second
 CLIENTS, PAUSE = 4, 0.1  # askers, and seconds that each waits after an answer
 WINDOW = 15.0  # seconds at one rate
 
 
-def filled(model: EditableModel, keys: int) -> CodebookPatch:
-    """A codebook of random far-away keys at the middle block, where GRACE's are."""
-    generator, layer = torch.Generator().manual_seed(0), model.layer_of(0.5)
-    scale = float(model.prefix(model.encode(["The capital of France is"]), layer).hidden.norm(dim=-1).mean())
-    states = torch.randn(keys, model.width, generator=generator) * scale / model.width**0.5
-    entries = [Entry(f"k{i}", state, state, (i % 97, 0), 1.0, "") for i, state in enumerate(states)]
-    return CodebookPatch(layer, entries, method="grace", config={}, edits=[entry.edit for entry in entries])
-
-
 class Asker:
     """The same requests, with the same seeds and so the same tokens, as often as asked."""
 
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
+    def __init__(self, engine: Engine, longest: int) -> None:
+        self.engine, self.longest = engine, longest
         self.ids = prompt_ids(engine.base, [edit.prompt for edit in cases(REQUESTS)])
         self.tokens = 0
 
@@ -63,7 +53,7 @@ class Asker:
 
     def _submit(self, place: int, parent: bool):
         # Hot, so that answers go on: the model's own are a few tokens long.
-        sampling = Sampling(max_tokens=TOKENS, temperature=2.0, seed=place)
+        sampling = Sampling(max_tokens=self.longest, temperature=2.0, seed=place)
         return self.engine.submit(self.ids[place], sampling, parent=parent)
 
 
@@ -80,28 +70,28 @@ def _timed(job: Callable[[], None]) -> tuple[float, float]:
     return time.perf_counter() - clock, time.process_time() - processor
 
 
-def together(repeats: int) -> dict[str, Any]:
+def together(repeats: int, longest: int) -> dict[str, Any]:
     """Seconds for the same requests one at a time (first) and all at once (second)."""
     engine = Engine(EditableModel.load(MODEL))
     engine.start()
-    asker = Asker(engine)
+    asker = Asker(engine, longest)
     found = side_by_side(asker.in_turn, asker.at_once, repeats)
     engine.stop()
     return {"requests": REQUESTS, "tokens": asker.tokens, "repeats": repeats, **found}
 
 
-def edits(repeats: int, keys: int = 1000) -> dict[str, Any]:
+def edits(repeats: int, longest: int, keys: int = 1000) -> dict[str, Any]:
     """Seconds for requests at once with a codebook of so many keys (first) and from the parent (second)."""
     engine = Engine(EditableModel.load(MODEL))
     engine.start()
     engine.swap(1, [filled(engine.base, keys)]).result()
-    asker = Asker(engine)
+    asker = Asker(engine, longest)
     found = side_by_side(asker.at_once, lambda: asker.at_once(parent=True), repeats)
     engine.stop()
     return {"keys": keys, "requests": REQUESTS, "tokens": asker.tokens, "repeats": repeats, **found}
 
 
-def latency(repeats: int) -> dict[str, Any]:
+def latency(repeats: int, _: int) -> dict[str, Any]:
     """Seconds of answers over HTTP while edits are made at each rate, one rate after another, `repeats` times."""
     seen: dict[float, list[float]] = {rate: [] for rate in RATES}
     made: dict[float, int] = dict.fromkeys(RATES, 0)
@@ -164,13 +154,14 @@ def _share(seen: list[float], share: float) -> float:
     return sorted(seen)[min(len(seen) - 1, int(share * len(seen)))]
 
 
-PARTS: dict[str, Callable[[int], dict[str, Any]]] = {"together": together, "edits": edits, "latency": latency}
+PARTS: dict[str, Callable[[int, int], dict[str, Any]]] = {"together": together, "edits": edits, "latency": latency}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default=",".join(PARTS), help="parts, with commas between")
     parser.add_argument("--repeats", type=int, default=9, help="pairs of runs")
+    parser.add_argument("--tokens", type=int, default=32, help="longest answer of a part without HTTP")
     arguments = parser.parse_args()
     versions = {
         "torch": torch.__version__,
@@ -178,7 +169,7 @@ def main() -> None:
         "threads": torch.get_num_threads(),
     }
     for name in arguments.only.split(","):
-        print(name, json.dumps({**PARTS[name](arguments.repeats), "versions": versions}))
+        print(name, json.dumps({**PARTS[name](arguments.repeats, arguments.tokens), "versions": versions}))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ Knows how the command line talks; imports torch only inside the functions that n
 from __future__ import annotations
 
 import json
-import math
 import os
 import warnings
 from collections.abc import Iterable, Mapping
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from errata.errors import BadSheet
+from errata.plain import plain
 
 if TYPE_CHECKING:
     from errata.editor import Editor
@@ -41,20 +41,7 @@ model_option = click.option(
 
 def print_json(rows: Iterable[Mapping[str, Any]]) -> None:
     """Rows as one array; NaN and infinities, which JSON lacks, become null."""
-    click.echo(json.dumps([_plain(row) for row in rows], ensure_ascii=False, indent=2))
-
-
-def _plain(value: Any) -> Any:
-    match value:
-        case float():
-            return value if math.isfinite(value) else None
-        case Mapping():
-            return {str(key): _plain(item) for key, item in value.items()}
-        case list() | tuple():
-            return [_plain(item) for item in value]
-        case Path():
-            return str(value)
-    return value
+    click.echo(json.dumps([plain(row) for row in rows], ensure_ascii=False, indent=2))
 
 
 def quiet() -> None:

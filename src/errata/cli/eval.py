@@ -11,6 +11,7 @@ import click
 
 from errata.cli import _common as common
 from errata.errors import BadSheet
+from errata.plain import plain
 
 if TYPE_CHECKING:
     from errata.evaluate.evidence import Answer
@@ -99,7 +100,7 @@ def _names(metrics: str | None, gated: Sequence[str]) -> list[str] | None:
 def _write(path: Path, row: dict[str, Any]) -> None:
     from errata.durable import write_atomic
 
-    write_atomic(path, (json.dumps(common._plain(row), ensure_ascii=False, indent=1) + "\n").encode())
+    write_atomic(path, (json.dumps(plain(row), ensure_ascii=False, indent=1) + "\n").encode())
 
 
 def _print(report: Report, verdicts: Sequence[Verdict], base: Mapping[str, str | None], *, named: bool) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import getpass
 import json
-import math
 import os
 import socket
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from errata.errors import BadConfig, BadSheet
+from errata.plain import plain
 
 EventKind = Literal["apply", "undo", "redo", "export"]
 
@@ -118,20 +118,9 @@ def new_event(
         method=recipe.method if recipe else None,
         config=recipe.config if recipe else {},
         seed=recipe.seed if recipe else None,
-        payload=dict(payload) | {"figures": _finite(stamp.figures or {})},
+        payload=dict(payload) | {"figures": plain(stamp.figures or {})},
         versions=stamp.versions or {},
     )
-
-
-def _finite(value: Any) -> Any:
-    match value:
-        case float():
-            return value if math.isfinite(value) else None
-        case Mapping():
-            return {key: _finite(item) for key, item in value.items()}
-        case list() | tuple():
-            return [_finite(item) for item in value]
-    return value
 
 
 def _whoami() -> str:

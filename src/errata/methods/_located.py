@@ -74,6 +74,13 @@ class LocatedConfig(MethodConfig):
     rows: int = option(256, "texts in one forward")
 
 
+@dataclass(frozen=True)
+class WeighedConfig(LocatedConfig):
+    """Options of the methods that weigh ordinary keys against the edited ones."""
+
+    weight: Literal["auto"] | float = option("auto", "lambda: how many ordinary keys count as much as one edited key")
+
+
 class Located(Method):
     """Locate-then-edit: a target state for every edit's subject, and updates of MLP matrices that bring it about."""
 

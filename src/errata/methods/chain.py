@@ -126,11 +126,8 @@ class Chain(Method):
             group[row, : len(own)] = own
         starts = torch.cat([one.states for one in asked])
         scales = torch.stack([typical(state) for state in starts])
-        batch, start = model.encode([edit.prompt for edit in edits], [edit.target for edit in edits]), 0
-        if model.task == "causal":  # what stands before the values stays as it is
-            batch, start = batch.aligned(batch.query, model.pad_id)
-        device = model.device
-        task = Task(model.prefix(batch, place.layer, start), group.to(device), starts.to(device), scales.to(device))
+        batch = model.encode([edit.prompt for edit in edits], [edit.target for edit in edits])
+        task = Task.at(model, batch, place.layer, group, starts, scales)
         return train_values(task, lr=self.config.lr, steps=self.config.steps, lead=self.config.lead)
 
     def _extended(
@@ -154,11 +151,10 @@ class Chain(Method):
         return joined
 
     def _book(self, model: EditableModel, place: Separation, entries: Sequence[Entry]) -> CodebookPatch:
-        exact = model.dtype in (torch.float32, torch.float64)
         return CodebookPatch(
             place.layer, entries, method=self.name, config=self.config.to_json(), metric=place.metric,
             edits=list(dict.fromkeys(entry.edit for entry in entries)),
-            rules=Rules("separate", tolerance=1e-4 if exact else 1e-2),
+            rules=Rules.at(model.dtype, "separate"),
         )  # fmt: skip
 
     def _uncontradicted(

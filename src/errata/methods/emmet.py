@@ -17,8 +17,6 @@ from errata.methods._located import CAUSAL, Located, LocatedConfig
 from errata.methods._work import Work, spread
 from errata.solve.linear import Prior, Solution, emmet
 
-FLOOR = 1e-4  # added to C, in units of its mean eigenvalue: text leaves some directions of a key unused
-
 
 @register_method("emmet", paper="arXiv:2403.14236", patch="weights", tasks=CAUSAL)
 class Emmet(Located):
@@ -36,8 +34,7 @@ class Emmet(Located):
 
     def _write(self, work: Work) -> list[dict[str, Any]]:
         def solved(layer: int, keys: Tensor, residual: Tensor) -> Solution:
-            moment = work.moments[layer]
-            floor = FLOOR * float(moment.matrix.diagonal().mean())
-            return emmet(keys, residual, Prior(moment), lam=work.config.slack, ridge=floor)
+            prior = Prior(work.moments[layer])
+            return emmet(keys, residual, prior, lam=work.config.slack, ridge=prior.floor)
 
         return spread(work, self.site, solved)

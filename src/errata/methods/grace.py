@@ -65,8 +65,7 @@ class Grace(Method):
         return (previous.layer, previous.rules) == (site(model, self.config.layer), self._rules(model))
 
     def _rules(self, model: EditableModel) -> Rules:
-        exact = model.dtype in (torch.float32, torch.float64)
-        return Rules(variant=self.config.variant, tolerance=1e-4 if exact else 1e-2)
+        return Rules.at(model.dtype, self.config.variant)
 
     def _extend(
         self,
@@ -147,11 +146,7 @@ class Grace(Method):
         self, model: EditableModel, layer: int, rows: Sequence[tuple[int, Entry, str]], starts: Tensor, scales: Tensor
     ) -> Trained:
         batch = model.encode([entry.prompt for _, entry, _ in rows], [target for _, _, target in rows])
-        group = torch.tensor([number for number, _, _ in rows], device=model.device)
-        place = 0
-        if model.task == "causal":  # what stands before the value stays as it is
-            batch, place = batch.aligned(batch.query, model.pad_id)
-        task = Task(model.prefix(batch, layer, place), group, starts.to(model.device), scales.to(model.device))
+        task = Task.at(model, batch, layer, torch.tensor([number for number, _, _ in rows]), starts, scales)
         return train_values(task, lr=self.config.lr, steps=self.config.steps, lead=self.config.lead)
 
 

@@ -7,12 +7,12 @@ text with lambda. Edits made before are not protected: memit-seq does that.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor
 
 from errata.methods._base import option, register_method
-from errata.methods._located import CAUSAL, Located, LocatedConfig
+from errata.methods._located import CAUSAL, Located, WeighedConfig
 from errata.methods._work import Work, spread
 from errata.solve.linear import Prior, Solution, solve
 
@@ -24,10 +24,7 @@ class Memit(Located):
     weigh = 0.5
 
     @dataclass(frozen=True)
-    class Config(LocatedConfig):
-        weight: Literal["auto"] | float = option(
-            "auto", "lambda: how many ordinary keys count as much as one edited key"
-        )
+    class Config(WeighedConfig):
         ridge: float = option(0.0, "weight of the update's squared norm (ENCORE: 20)")
 
     def _write(self, work: Work) -> list[dict[str, Any]]:

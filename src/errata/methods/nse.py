@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor
 
 from errata.methods._base import option, register_method
-from errata.methods._located import CAUSAL, Located, LocatedConfig
+from errata.methods._located import CAUSAL, Located, WeighedConfig
 from errata.methods._work import Work, edited_keys, remembered, residuals, spread
 from errata.models import EditableModel
 from errata.solve.linear import Prior, Solution, solve
@@ -29,10 +29,7 @@ class Nse(Located):
     own: ClassVar[Mapping[str, Any]] = {"rewind": True, "low": 0.1, "high": 4.0, "share": 0.9}
 
     @dataclass(frozen=True)
-    class Config(LocatedConfig):
-        weight: Literal["auto"] | float = option(
-            "auto", "lambda: how many ordinary keys count as much as one edited key"
-        )
+    class Config(WeighedConfig):
         share: Literal["auto"] | float = option(
             "auto", "share of the keys' absolute sum whose neurons are edited; 1: all of them"
         )

@@ -7,13 +7,12 @@ update, so that it need not carry what attention contributes. A residual is spre
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from torch import Tensor
 
-from errata.methods._base import option, register_method
-from errata.methods._located import CAUSAL, Located, LocatedConfig
+from errata.methods._base import register_method
+from errata.methods._located import CAUSAL, Located, WeighedConfig
 from errata.methods._work import Work, spread
 from errata.solve.linear import Prior, Solution, solve
 
@@ -22,16 +21,11 @@ from errata.solve.linear import Prior, Solution, solve
 class Pmet(Located):
     """MEMIT's system for the MLP's own target outputs."""
 
+    Config = WeighedConfig
     table = "pmet"
     site = "mlp+attention"
     weigh = 0.05
     own: ClassVar[Mapping[str, Any]] = {"steps": 60}
-
-    @dataclass(frozen=True)
-    class Config(LocatedConfig):
-        weight: Literal["auto"] | float = option(
-            "auto", "lambda: how many ordinary keys count as much as one edited key"
-        )
 
     def _write(self, work: Work) -> list[dict[str, Any]]:
         def solved(layer: int, keys: Tensor, residual: Tensor) -> Solution:

@@ -16,8 +16,6 @@ from errata.methods._work import Work
 from errata.solve.keys import read_keys
 from errata.solve.linear import Prior, rank_one
 
-FLOOR = 1e-4  # added to C, in units of its mean eigenvalue: text leaves some directions of a key unused
-
 
 @register_method("rome", paper="arXiv:2202.05262", patch="weights", tasks=CAUSAL)
 class Rome(Located):
@@ -41,8 +39,7 @@ class Rome(Located):
             key = read_keys(work.model, fact, layer)[:, 0]
             bare = None if work.config.consistent else read_keys(work.model, fact.bare, layer)[:, 0]
             prior = Prior(work.moments[layer])
-            ridge = FLOOR * float(work.moments[layer].matrix.diagonal().mean())
-            solution = rank_one(key, targets.deltas[:, place].to(key), prior, ridge=ridge, read=bare)
+            solution = rank_one(key, targets.deltas[:, place].to(key), prior, ridge=prior.floor, read=bare)
             work.update(layer, solution)
             size = float(solution.B.norm() * solution.A.norm())
             told.append({"alignment": abs(solution.alignment), "update": size})

@@ -87,6 +87,11 @@ class Rules:
         if not 0 <= self.tolerance < 1:
             raise BadPatch(f"tolerance {self.tolerance} must be at least 0 and below 1")
 
+    @classmethod
+    def at(cls, dtype: torch.dtype, variant: Variant) -> Rules:
+        """The rules for states of a model with weights of this type."""
+        return cls(variant, 1e-4 if dtype in (torch.float32, torch.float64) else 1e-2)
+
     def margin(self, entry: Entry) -> float:
         """Distance within which a state is the same point as the entry's query."""
         return self.tolerance * entry.norm + 1e-6

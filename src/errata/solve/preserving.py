@@ -17,6 +17,7 @@ from errata.statistics import kept
 from errata.statistics.moments import SecondMoment
 from errata.statistics.projection import Projection
 
+FLOOR = 1e-4  # in units of the mean eigenvalue
 SINGULAR = 1e15  # a condition number from which float64 cannot tell the matrix from a singular one
 
 
@@ -30,6 +31,11 @@ class Prior:
     def __post_init__(self) -> None:
         if not self.weight >= 0:
             raise BadConfig(f"the weight of the prior is {self.weight}; use 0 or more")
+
+    @property
+    def floor(self) -> float:
+        """A mu that keeps lambda C from being singular: text leaves some directions of a key unused."""
+        return 0.0 if self.moment is None else FLOOR * self.weight * float(self.moment.matrix.diagonal().mean())
 
     @property
     def in_force(self) -> SecondMoment | None:

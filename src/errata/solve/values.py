@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from errata.models import Batch, EditableModel
 from errata.models.losses import margin, target_loss
 from errata.models.prefix import Prefix, Resume
 from errata.statistics.asking import begins
@@ -34,6 +35,16 @@ class Task:
     group: Tensor
     start: Tensor
     scale: Tensor
+
+    @classmethod
+    def at(cls, model: EditableModel, batch: Batch, layer: int, group: Tensor, start: Tensor, scale: Tensor) -> Task:
+        """Values at the queries of a batch at block `layer`. What stands before them stays as it is: a causal model
+        is run from their column on."""
+        place = 0
+        if model.task == "causal":
+            batch, place = batch.aligned(batch.query, model.pad_id)
+        device = model.device
+        return cls(model.prefix(batch, layer, place), group.to(device), start.to(device), scale.to(device))
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ def calibrate(
     With too few facts, or where a block does not tell them apart, the radius is a small one in which hardly more than
     the very same state lies, and `Separation.warning` says so.
     """
-    entries = {layer: _entry(model, layer, phrasings, text) for layer in layers}
+    entries = _entries(model, layers, phrasings, text)
     found = {layer: known for layer, entry in entries.items() if (known := _known(entry, layer))}
     if missing := [layer for layer in layers if layer not in found]:
         with patches_off(model), model.preserved():
@@ -73,7 +73,7 @@ def calibrate(
 
 def is_calibrated(model: EditableModel, layer: int, phrasings: Phrasings, text: Corpus) -> bool:
     """Whether `calibrate` would find this block on disk."""
-    return cache.read_card(_entry(model, layer, phrasings, text)) is not None
+    return cache.read_card(_entries(model, [layer], phrasings, text)[layer]) is not None
 
 
 def _measure(
@@ -111,16 +111,16 @@ def _measure(
 _TENSORS = ("own", "foreign", "related", "text", "background")
 
 
-def _entry(model: EditableModel, layer: int, phrasings: Phrasings, text: Corpus) -> Path:
+def _entries(model: EditableModel, layers: Sequence[int], phrasings: Phrasings, text: Corpus) -> dict[int, Path]:
+    """Where each block's is kept. Telling the model takes time, so it is told once for all of them."""
     key = {
         "version": 1,
         "model": original_fingerprint(model),
         "reads": prompt_ids(model, ["It reads this."])[0],  # one set of weights may come with two tokenizers
         "facts": phrasings.digest,
         "text": text.digest,
-        "layer": layer,
     }
-    return cache.address(KIND, key)
+    return {layer: cache.address(KIND, {**key, "layer": layer}) for layer in layers}
 
 
 def _known(entry: Path, layer: int) -> Separation | None:

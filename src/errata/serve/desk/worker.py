@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import os
 import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
+
+from errata.plain import plain
 
 log = logging.getLogger(__name__)
 
@@ -78,19 +79,7 @@ def _failure(error: Exception) -> dict[str, Any]:
 
 
 def _reply(stream: TextIO, value: Mapping[str, Any]) -> None:
-    stream.write(json.dumps(_plain(value)) + "\n")
-
-
-def _plain(value: Any) -> Any:
-    """Without NaN and infinities, which JSON lacks."""
-    match value:
-        case float():
-            return value if math.isfinite(value) else None
-        case Mapping():
-            return {str(key): _plain(item) for key, item in value.items()}
-        case list() | tuple():
-            return [_plain(item) for item in value]
-    return value
+    stream.write(json.dumps(plain(value)) + "\n")
 
 
 if __name__ == "__main__":
