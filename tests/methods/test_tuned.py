@@ -142,3 +142,13 @@ def test_the_bound_of_ft_l_holds_for_every_weight():
     unit = float(model.model.get_submodule(path).get_parameter("weight").detach().square().mean().sqrt())
     patch = fit(maker("ft-l", **{**options("ft-l"), "epsilon": 0.05, "enough": 0.0}), model, FIRST)
     assert float(change(patch).abs().max()) == pytest.approx(0.05 * unit, rel=1e-4)
+
+
+def test_full_fine_tuning_moves_biases_of_zero_and_embeddings_too():
+    model = steerable("gpt2")
+    bias = "transformer.h.0.mlp.c_fc.bias"
+    with torch.no_grad():
+        model.model.get_parameter(bias).zero_()
+    patch = fit(maker("ft-full", lr=0.01), model, FIRST)
+    assert {bias, "transformer.wte.weight", "transformer.ln_f.weight"} <= set(patch.deltas)
+    assert "transformer.h.0.mlp.c_proj.weight" in patch.deltas

@@ -1,10 +1,12 @@
-"""Tuning the MLP down-projection of one block on the targets: what the fine-tuning methods have in common.
+"""Tuning parameters of a model on the targets: what the fine-tuning methods have in common.
 
-Knows the matrix, the descent and the patch it leaves. What holds the descent back is each method's own.
+Knows the parameters, most often one matrix, the descent and the patch it leaves. What holds the descent back is each
+method's own.
 """
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Unpack
@@ -20,25 +22,34 @@ from errata.solve.tuning import Borrowed, borrowed
 
 @dataclass(frozen=True)
 class TuningConfig(MethodConfig):
-    """Which matrix moves, how fast and how long."""
+    """How fast and how long."""
 
-    layer: int | float = option(0.6, "block whose MLP down-projection is tuned: number, or fraction of the depth")
-    lr: float = option(0.01, "learning rate of Adam, in units of the matrix's root mean square")
+    lr: float = option(0.01, "learning rate of Adam, in units of a parameter's root mean square")
     steps: int = option(100, "most optimisation steps")
     enough: float = option(0.3, "stop when the loss of every edit is below this, nats a token")
     rows: int = option(64, "edits in one forward")
 
 
-class TunedMatrix(Method):
-    """Adam on one matrix; the difference becomes the patch. Edits of one call are solved jointly."""
+@dataclass(frozen=True)
+class MatrixConfig(TuningConfig):
+    """Which matrix moves."""
+
+    layer: int | float = option(0.6, "block whose MLP down-projection is tuned: number, or fraction of the depth")
+
+
+class Tuned(Method):
+    """Adam on some parameters; the difference becomes the patch. Edits of one call are solved jointly."""
 
     Config = TuningConfig
     remembers: ClassVar[bool] = False  # whether its patches keep what was asked, for patches to come
 
+    @abstractmethod
+    def names(self, model: EditableModel) -> list[str]:
+        """The parameters that move."""
+
     def fit(self, model: EditableModel, edits: Sequence[Edit], previous: Patch | None = None) -> Fit:
         repeated = self.repeated(model, edits)
-        path = model.arch.matrix(model.layer_of(self.config.layer), "mlp_down")
-        with borrowed(model, [path]) as matrices:
+        with borrowed(model, self.names(model)) as matrices:
             descent = self.train(model, matrices, edits, repeated)
             after = matrices.now()
         patch = WeightPatch.from_difference(
@@ -54,7 +65,7 @@ class TunedMatrix(Method):
     def train(
         self, model: EditableModel, matrices: Borrowed, edits: Sequence[Edit], repeated: Sequence[Edit]
     ) -> Descent:
-        """Move the matrices until they give every edit's target."""
+        """Move the parameters until they give every edit's target."""
         return self.descend(model, matrices, edits)
 
     def descend(
@@ -73,3 +84,12 @@ class TunedMatrix(Method):
             asked[edit.prompt] = edit
         renewed = {edit.prompt for edit in edits}
         return [edit for prompt, edit in asked.items() if prompt not in renewed]
+
+
+class TunedMatrix(Tuned):
+    """The MLP down-projection of one block alone."""
+
+    Config = MatrixConfig
+
+    def names(self, model: EditableModel) -> list[str]:
+        return [f"{model.arch.matrix(model.layer_of(self.config.layer), 'mlp_down')}.weight"]

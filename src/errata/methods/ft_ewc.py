@@ -16,7 +16,7 @@ from torch import Tensor
 
 from errata.edits import Edit
 from errata.methods._base import option, register_method
-from errata.methods._tuned import TunedMatrix, TuningConfig
+from errata.methods._tuned import MatrixConfig, TunedMatrix
 from errata.models import EditableModel
 from errata.solve.descent import Descent, batches
 from errata.solve.fisher import diagonal_fisher
@@ -30,7 +30,7 @@ class ElasticFineTuning(TunedMatrix):
     remembers = True
 
     @dataclass(frozen=True)
-    class Config(TuningConfig):
+    class Config(MatrixConfig):
         weight: float = option(0.2, "weight of the penalty, in nats; a change of scale of the model leaves it as it is")
         last: int = option(10, "earlier edits whose Fisher information counts, the newest")
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from errata.edits import Edit
 from errata.methods._base import option, register_method
-from errata.methods._tuned import TunedMatrix, TuningConfig
+from errata.methods._tuned import MatrixConfig, TunedMatrix
 from errata.models import EditableModel
 from errata.solve.descent import Descent
 from errata.solve.tuning import Borrowed
@@ -22,7 +22,7 @@ class ConstrainedFineTuning(TunedMatrix):
     """Adam on one MLP down-projection, clamped after each step to an L-infinity ball around the weights before."""
 
     @dataclass(frozen=True)
-    class Config(TuningConfig):
+    class Config(MatrixConfig):
         epsilon: float = option(0.25, "most that any one weight may change, in units of the matrix's root mean square")
 
     def train(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from errata.edits import Edit
 from errata.methods._base import option, register_method
-from errata.methods._tuned import TunedMatrix, TuningConfig
+from errata.methods._tuned import MatrixConfig, TunedMatrix
 from errata.models import EditableModel
 from errata.solve.descent import Descent, batches, measure, rehearse
 from errata.solve.tuning import Borrowed
@@ -26,7 +26,7 @@ class ReplayedFineTuning(TunedMatrix):
     remembers = True
 
     @dataclass(frozen=True)
-    class Config(TuningConfig):
+    class Config(MatrixConfig):
         every: int = option(50, "edits after which all edits so far are gone through again")
         passes: int = option(5, "times they are gone through")
         replayed: int = option(10, "edits in one step of a pass")

@@ -1,7 +1,7 @@
-"""Tuning whole matrices of a model and taking the difference away; the model gets its own bits back.
+"""Tuning whole parameters of a model and taking the difference away; the model gets its own bits back.
 
-Knows matrices by path and the unit in which steps on them are taken. How they are moved is the caller's, and so is what
-becomes of the difference.
+Knows parameters by path and the unit in which steps on them are taken. How they are moved is the caller's, and so is
+what becomes of the difference.
 """
 
 from __future__ import annotations
@@ -13,31 +13,34 @@ import torch
 from torch import Tensor, nn
 
 from errata.models import EditableModel
-from errata.models.hooks import as_matrix
+from errata.patches.weights import parameter_view
 
 
 class Borrowed:
-    """Matrices of a model, to be moved and given back.
+    """Parameters of a model, to be moved and given back.
 
     Attributes:
-        parameters: their weights, as the model stores them.
-        units: root mean square of each, as it was: a learning rate or a bound in this unit suits any model.
-        before: (d_out, d_in) by parameter path, as they were.
+        parameters: as the model stores them.
+        units: root mean square of each, as it was: a learning rate or a bound in this unit suits any model. A parameter
+            of zeros (a fresh bias) has the least unit of the others.
+        before: by parameter path, as `parameter_view` shows them: matrices (d_out, d_in).
     """
 
-    def __init__(self, model: EditableModel, paths: Sequence[str]) -> None:
-        self._modules = {f"{path}.weight": model.model.get_submodule(path) for path in paths}
-        self.parameters: list[nn.Parameter] = [one.get_parameter("weight") for one in self._modules.values()]
+    def __init__(self, model: EditableModel, names: Sequence[str]) -> None:
+        self._network, self._names = model.model, list(names)
+        self.parameters: list[nn.Parameter] = [self._network.get_parameter(name) for name in self._names]
         self.originals: list[Tensor] = [parameter.detach().clone() for parameter in self.parameters]
-        self.units = [float(original.float().square().mean().sqrt()) for original in self.originals]
+        sizes = [float(original.float().square().mean().sqrt()) for original in self.originals]
+        least = min((size for size in sizes if size), default=1.0)
+        self.units = [size or least for size in sizes]
         self.before = self.now()
 
     def now(self) -> dict[str, Tensor]:
-        """Copies as they are now, (d_out, d_in) by parameter path."""
-        return {name: as_matrix(module).clone() for name, module in self._modules.items()}
+        """Copies as they are now, by parameter path."""
+        return {name: parameter_view(self._network, name).clone() for name in self._names}
 
     def rates(self, lr: float) -> dict[nn.Parameter, float]:
-        """The learning rate `lr` in each matrix's own unit."""
+        """The learning rate `lr` in each parameter's own unit."""
         return {parameter: lr * unit for parameter, unit in zip(self.parameters, self.units, strict=True)}
 
     def clamp(self, most: float) -> None:
@@ -47,10 +50,10 @@ class Borrowed:
 
 
 @contextmanager
-def borrowed(model: EditableModel, paths: Sequence[str]) -> Iterator[Borrowed]:
-    """The matrices of the linear modules at `paths`, to be trained inside; afterwards they have their bits again."""
+def borrowed(model: EditableModel, names: Sequence[str]) -> Iterator[Borrowed]:
+    """The parameters of these names, to be trained inside; afterwards they have their bits again."""
     with model.preserved():
-        matrices = Borrowed(model, paths)
+        matrices = Borrowed(model, names)
         try:
             yield matrices
         finally:
