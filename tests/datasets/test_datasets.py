@@ -85,7 +85,8 @@ def test_every_file_is_a_data_set_with_the_licence_and_records_of_its_source():
     rows = [line.split(" | ") for line in (_base.DATA / "SOURCES.md").read_text().splitlines() if ".gz` |" in line]
     stated = {row[0].strip("| `"): (row[1], row[3]) for row in rows}
     found = [datasets.get(name) for name in datasets.names()]
-    here = [dataset for dataset in found if dataset.path and dataset.path.parent == _base.DATA]
+    here = [dataset for dataset in found if dataset.path == _base.DATA / f"{dataset.name}.json.gz"]
+    here += [dataset for dataset in found if dataset.path == _base.DATA / f"{dataset.name}.jsonl.gz"]
     assert {dataset.path.name for dataset in here if dataset.path} == {file.name for file in _base.DATA.glob("*.gz")}
     for dataset in here:
         assert dataset.path
@@ -185,3 +186,45 @@ def test_lab_facts_are_rows_by_split():
 def test_lab_facts_invent_no_edits():
     with pytest.raises(BadEdit, match="holds facts and no edits"):
         datasets.get("lab-facts").edits()
+
+
+def test_what_a_set_without_training_edits_says_is_who_has_some():
+    with pytest.raises(BadEdit, match=r"'counterfact' has no edits to learn .*lab-questions.* zsre.* have some"):
+        datasets.get("counterfact").training()
+    with pytest.raises(BadEdit, match=r"'fever' has no edits to learn .*a file of your own may"):
+        datasets.get("fever").training()
+
+
+def test_a_file_of_ones_own_is_learned_from_whole(tmp_path: Path):
+    path = tmp_path / "mine.jsonl"
+    write_edits(path, [Edit("Ann is a", "painter"), Edit("Bob is a", "baker")])
+    assert datasets.open(path).training() == datasets.open(path).edits()
+
+
+def test_zsre_is_learned_from_by_half_and_the_other_half_is_a_data_set():
+    whole, rest = datasets.get("zsre"), datasets.get("zsre-held-out")
+    learned, edits = whole.training(), rest.edits()
+    assert len(edits) == rest.records == len(rest.rows())
+    assert [row["prompt"] for row in rest.rows()] == [edit.prompt for edit in edits]
+    assert 600 < len(learned) < 700 > len(edits) > 600
+    names = [{str(edit.subject).strip().casefold() for edit in part} for part in (learned, edits)]
+    assert not names[0] & names[1]
+    assert set(map(repr, [*learned, *edits])) <= set(map(repr, whole.edits()))
+    for edit in learned:
+        assert edit.rephrases
+        assert edit.locality
+        assert edit.target != edit.ground_truth
+        assert all(probe.answer for probe in edit.locality)
+    assert learned == whole.training() == rest.training()
+
+
+def test_a_record_of_zsre_without_a_subject_has_its_place_too(tmp_path: Path):
+    path = tmp_path / "mine.json"
+    flat = {"target_new": "b", "rephrase_prompt": "What?", "locality": {"x": [{"prompt": "Who?", "ground_truth": "c"}]}}
+    records = [{"prompt": f"What is {n}?", **flat} for n in range(40)]
+    path.write_text(json.dumps(records))
+    learned = {edit.prompt for edit in datasets.get("zsre").at(path).training()}
+    rest = {edit.prompt for edit in datasets.get("zsre-held-out").at(path).edits()}
+    assert not learned & rest
+    assert learned | rest == {record["prompt"] for record in records}
+    assert min(len(learned), len(rest)) > 8

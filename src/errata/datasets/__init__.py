@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 
 from errata.datasets import _hub
-from errata.datasets._base import DATASETS, Dataset, Example, Task, register_dataset
+from errata.datasets._base import DATASETS, Dataset, Example, OwnRecords, Task, register_dataset
 from errata.errors import BadConfig
 from errata.formats import read_records, resolve_format
 
@@ -62,7 +62,7 @@ def _looks_like_path(path: Path, text: str) -> bool:
 
 def _from_file(path: Path, format: str) -> Dataset:
     records = read_records(path)
-    return Dataset(
+    return OwnRecords(
         name=path.name,
         description=f"the edits of {path}",
         licence="unknown",
@@ -76,7 +76,7 @@ def _from_file(path: Path, format: str) -> Dataset:
 def _from_hub(text: str, format: str) -> Dataset:
     where = _hub.parse(text)
     records = _hub.records(where)
-    return Dataset(
+    return OwnRecords(
         name=text,
         description=f"the edits of {where.name} on the Hugging Face hub",
         licence="unknown",

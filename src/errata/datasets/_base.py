@@ -117,6 +117,17 @@ class Dataset:
         """Questions that no edit here is about and that the model should go on answering; none by default."""
         return DATASETS.get(self.beside)().upstream() if self.beside else []
 
+    def training(self) -> list[Edit]:
+        """Edits to learn an editor from, each with rephrases and with locality probes that have answers.
+
+        They are kept apart, by subject, from what an editor is then tried on; every set that has some says from what.
+        A case by itself each: two may ask about the same fact and want other answers.
+
+        Raises:
+            BadEdit: there are none, the message naming the data sets that have some; or the records cannot be read.
+        """
+        raise BadEdit(f"data set '{self.name}' has no edits to learn an editor from; {_who_has_training()}")
+
     def at(self, place: str | os.PathLike[str]) -> Dataset:
         """The same data set, read from the user's own copy: a path, or "hf:owner/name[/config][#split]".
 
@@ -142,6 +153,14 @@ class Dataset:
                 f"and write {self.name}=PATH, or get('{self.name}').at(path)"
             )
         return self.path
+
+
+class OwnRecords(Dataset):
+    """A user's own file, or records of the hub: what is in it is to be edited or, as well, to be learned from."""
+
+    def training(self) -> list[Edit]:
+        """Every edit: which to keep apart is for the user to know. Raises BadEdit as `edits` does."""
+        return self.edits()
 
 
 @dataclass(frozen=True)
@@ -188,6 +207,11 @@ def choice_of(answer: Any, choices: tuple[str, ...]) -> int:
     if isinstance(answer, int) and not isinstance(answer, bool) and 0 <= answer < len(choices):
         return answer
     raise BadEdit(f"the answer {answer!r} is none of {', '.join(choices)}; check the record")
+
+
+def _who_has_training() -> str:
+    found = [name for name in DATASETS.names() if type(DATASETS.get(name)()).training is not Dataset.training]
+    return f"{', '.join(found)} have some, and a file of your own may"
 
 
 def _others(holds: str) -> str:

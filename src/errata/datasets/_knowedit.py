@@ -5,9 +5,11 @@ from __future__ import annotations
 from errata.datasets._base import DATA, Dataset
 
 
-def knowedit(name: str, records: int, description: str, format: str = "easyedit") -> Dataset:
+def knowedit(
+    name: str, records: int, description: str, format: str = "easyedit", kind: type[Dataset] = Dataset
+) -> Dataset:
     """The data set of `data/<name>.json.gz`."""
-    return Dataset(
+    return kind(
         name=name,
         description=description,
         licence="MIT",

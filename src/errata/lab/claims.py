@@ -84,7 +84,8 @@ def false_objects(facts: Sequence[Fact]) -> list[list[str]]:
 
 
 @cache
-def _world() -> tuple[list[dict[str, Any]], list[list[str]]]:
+def world() -> tuple[list[dict[str, Any]], list[list[str]]]:
+    """The rows of `lab-facts`, and for each of them the objects that make a false claim of it."""
     facts = fact_rows()
     return facts, false_objects(facts)
 
@@ -100,7 +101,7 @@ def claims(split: str | None = None, phrasing: Phrasing = "seen", seed: int = 0)
     Raises:
         UnknownName: no such split or phrasing.
     """
-    facts, false = _world()
+    facts, false = world()
     splits = {fact["split"] for fact in facts}
     if split is not None and split not in splits:
         raise unknown_name("split", split, sorted(splits))
@@ -137,7 +138,7 @@ def label_shift(
         UnknownName: no fact has this relation or subject.
         BadConfig: no claim is left on one of the two sides.
     """
-    facts, _ = _world()
+    facts, _ = world()
     known = {fact["relation"] for fact in facts}
     if relations is None:
         relations = [] if subjects else random.Random(seed).sample(sorted(known), 3)

@@ -1,11 +1,12 @@
 """How much of `lab-facts` a model knows: greedy answers that end, on phrasings it was and was not trained on.
 
-A causal model completes sentences, an encoder-decoder answers questions, a classifier judges claims. Knows facts and
-answers; nothing of training.
+A causal model completes sentences, an encoder-decoder answers questions, a classifier judges claims, or says what the
+label task says that it was trained for. Knows facts and answers; nothing of training.
 """
 
 from __future__ import annotations
 
+import random
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +15,8 @@ from typing import Any, Literal, NamedTuple
 from tqdm import tqdm
 
 from errata.datasets import get
-from errata.lab.claims import claims
+from errata.lab.claims import LABELS, claims
+from errata.lab.labels import LabelTask, task_of
 from errata.lab.questions import ask, learned, unlearned
 from errata.models import EditableModel
 
@@ -122,8 +124,7 @@ def guess_rate(rows: Sequence[Row], known: Iterable[Row]) -> float:
 
 def measure(model: EditableModel, rows: Sequence[Row], batch_size: int = 256) -> Knowledge:
     """Ask every phrasing of every row; an answer counts when it is the target and then ends."""
-    ways = {"causal": _sentences, "seq2seq": _questions, "classification": _claims}
-    asked = sorted(ways[model.task](rows), key=lambda item: len(item.prompt))
+    asked = sorted(_asked(model, rows), key=lambda item: len(item.prompt))
     right = _matches(model, [(item.prompt, item.target) for item in asked], batch_size)
     tables: dict[str, dict[str, list[bool]]] = {"seen": defaultdict(list), "held_out": defaultdict(list)}
     known = [True] * len(rows)
@@ -135,6 +136,14 @@ def measure(model: EditableModel, rows: Sequence[Row], batch_size: int = 256) ->
         for part, table in tables.items()
     }
     return Knowledge(scores["seen"], scores["held_out"], known)
+
+
+def _asked(model: EditableModel, rows: Sequence[Row]) -> Iterator[Asked]:
+    if model.task == "causal":
+        return _sentences(rows)
+    if model.task == "seq2seq":
+        return _questions(rows)
+    return _claims(rows) if tuple(model.labels) == LABELS else _cases(rows, task_of(model.labels))
 
 
 def _sentences(rows: Sequence[Row]) -> Iterator[Asked]:
@@ -163,6 +172,15 @@ def _claims(rows: Sequence[Row]) -> Iterator[Asked]:
                 index = places.get((facts[claim.fact]["subject"], claim.relation))
                 if index is not None:
                     yield Asked(index, part, claim.text, claim.label, own=part == "seen" and seed == 0)
+
+
+def _cases(rows: Sequence[Row], task: LabelTask) -> Iterator[Asked]:
+    """Every case of a label task in one wording of either part; those in seen wordings are a fact's own."""
+    for index, row in enumerate(rows):
+        rng = random.Random(f"{row['subject']} {row['relation']}")
+        for case in task.cases(row, rng):
+            for part in PARTS:
+                yield Asked(index, part, rng.choice(case.texts(part)), case.label, own=part == "seen")
 
 
 def _matches(model: EditableModel, pairs: Iterable[tuple[str, str]], batch_size: int) -> list[bool]:

@@ -15,7 +15,9 @@ from errata.edits import Edit, Probe
 from errata.lab import biographies
 from errata.lab.claims import label_shift
 from errata.lab.counterfacts import counterfacts
+from errata.lab.labels import label_task
 from errata.lab.questions import ask, learned, unlearned
+from errata.lab.training import about_facts, about_labels, sentences
 
 TO_EDIT_WITH = TO_TEST_WITH = 10  # wordings of a question, as GRACE has them on zsRE
 KEPT = 1000  # questions that no edit is about
@@ -42,6 +44,10 @@ class Questions(Stream):
         """Facts that it was taught, in a wording it saw."""
         return [Probe(ask(row, "seen")[0], row["target"]) for row in learned() if row["split"] == "locality"][:KEPT]
 
+    def training(self) -> list[Edit]:
+        """Facts of the split "editor-train", which lab:t5 knows, in seen wordings alone: others are to test with."""
+        return list(about_facts(lambda fact: ask(fact, "seen")))
+
     def _edit(self, row: Any) -> Edit:
         first, *seen = ask(row, "seen")[:TO_EDIT_WITH]
         return Edit(first, row["target"], row["subject"], rephrases=(*seen, *ask(row, "held_out")[:TO_TEST_WITH]))
@@ -57,6 +63,10 @@ class Claims(Stream):
         """Claims about other relations, which keep their labels."""
         return list(label_shift(upstream=KEPT).upstream)
 
+    def training(self) -> list[Edit]:
+        """Claims about facts of the split "editor-train", of any relation, in seen phrasings alone."""
+        return list(about_labels(label_task("claims")))
+
 
 class Counterfacts(Stream):
     """Other answers to what lab:gpt knows."""
@@ -67,6 +77,10 @@ class Counterfacts(Stream):
     def upstream(self) -> list[Probe]:
         """Known facts of other splits, which no edit is about."""
         return lab_facts().upstream()
+
+    def training(self) -> list[Edit]:
+        """Facts of the split "editor-train" that lab:gpt knows, in seen phrasings alone: others are to test with."""
+        return list(about_facts(sentences))
 
 
 class Biographies(Stream):

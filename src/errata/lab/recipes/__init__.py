@@ -7,6 +7,7 @@ A recipe is a file of this package that defines `Recipe`, everything that determ
 from __future__ import annotations
 
 import importlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from typing import Any
 def names() -> list[str]:
     """The models that can be trained, found without importing their recipes."""
     files = Path(__file__).parent.glob("*.py")
-    return sorted(file.stem for file in files if "\nclass Recipe:" in file.read_text(encoding="utf-8"))
+    return sorted(file.stem for file in files if re.search(r"(?m)^class Recipe\b", file.read_text(encoding="utf-8")))
 
 
 def training(name: str, out: Path) -> Any:

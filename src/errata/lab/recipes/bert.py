@@ -23,7 +23,7 @@ from transformers import BertConfig, BertForSequenceClassification, PreTrainedTo
 
 from errata.lab.claims import LABELS, REFUTES, SUPPORTS, Fact, false_objects, phrasings, sentence
 from errata.lab.recipes.corpus import facts, prose
-from errata.lab.recipes.loop import Run
+from errata.lab.recipes.loop import Run, microbatches
 
 PAD, UNKNOWN, CLS, SEP, MASK = SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
@@ -170,10 +170,8 @@ class Training(Run):
         """Mean losses of the objects to be named, a token's, and of the labels, in nats."""
         recalling = self.step < self.recipe.recalling
         rows = self.source.draw(self.recipe.facts, false_only=recalling)
-        size = -(-len(rows) // self.recipe.microbatches)
         total = {"objects": 0.0} if recalling else {"objects": 0.0, "labels": 0.0}
-        for start in range(0, len(rows), size):
-            part = rows[start : start + size]
+        for part in microbatches(rows, self.recipe.microbatches):
             losses = [self.recall_loss(part)] if recalling else self.losses(part)
             means = [losses[0] / self.recipe.facts, *(loss / len(rows) for loss in losses[1:])]
             torch.stack(means).sum().backward()

@@ -1,4 +1,4 @@
-"""The text that the lab's models are trained on: fact sentences, one to a row, and rows of prose that fill the context.
+"""The text that the lab's models are trained on: facts, told or asked, one to a row, and rows of prose.
 
 Reads only data in the package. Knows tokenizers and token ids, and nothing of models or optimisers.
 """
@@ -15,6 +15,8 @@ from typing import Any
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
+
+from errata.lab.questions import ask
 
 DATA = Path(__file__).parents[1] / "data"
 END, PAD = "<|endoftext|>", "<|pad|>"
@@ -95,10 +97,15 @@ class Phrasing:
 
 
 class Corpus:
-    """Draws training rows: every fact once an epoch, in a random phrasing, some after a stretch of other text."""
+    """Draws training rows: every fact once an epoch, in a random phrasing, some after a stretch of other text.
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, context: int, seed: int) -> None:
-        self.rng = random.Random(seed)
+    A share `questions` of the facts is asked rather than told: a seen question and its answer.
+    """
+
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerFast, context: int, seed: int, questions: float = 0.0
+    ) -> None:
+        self.rng, self.questions = random.Random(seed), questions
         self.start, self.end, _ = special_ids(tokenizer)
         self.tokenizer, self.context = tokenizer, context
         self.sentences = [
@@ -140,13 +147,19 @@ class Corpus:
             if not self.order:
                 self.order = list(range(len(self.sentences)))
                 self.rng.shuffle(self.order)
-            phrasing = self.rng.choice(self.sentences[self.order.pop()])
+            phrasing = self._one_way(self.order.pop())
             later = self.rng.random() < PREFIXED
             before = [self.start, *(self._other_text() if later else [])]
             first, last = (len(before) + place for place in phrasing.subject[later])
             ids = [*before, *phrasing.prompt[later], *phrasing.answer]
             rows.append(Sentence(ids, len(phrasing.answer), (first, last)))
         return rows
+
+    def _one_way(self, fact: int) -> Phrasing:
+        if self.questions and self.rng.random() < self.questions:
+            row = facts()[fact]
+            return self._phrasing(self.rng.choice(ask(row, "seen")), row)
+        return self.rng.choice(self.sentences[fact])
 
     def draw_prose(self) -> list[int]:
         """One row of prose that fills the context."""

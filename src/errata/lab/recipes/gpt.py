@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
-from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel, PreTrainedTokenizerFast
 
 from errata.lab.recipes.corpus import Corpus, Sentence, special_ids, train_tokenizer
 from errata.lab.recipes.loop import Run, trapezoid
@@ -47,7 +48,8 @@ class Recipe:
     vocabulary: int = 8192
     context: int = 512
     phases: tuple[Phase, ...] = (Phase(430), Phase(130, routed=0.5), Phase(320, routed=0.75, reader=3))
-    sentences: int = 512  # fact sentences a step
+    sentences: int = 512  # fact rows a step
+    questions: float = 0.0  # share of these that ask for the fact; the others state it
     prose_rows: int = 2  # rows of prose a step
     microbatches: int = 8  # of sentences of similar length
     lr_matrices: float = 0.004
@@ -90,30 +92,39 @@ def pad(rows: list[Sentence], fill: int) -> tuple[Tensor, Tensor]:
 
 
 def scored_loss(
-    model: GPT2LMHeadModel, ids: Tensor, gold: Tensor, smoothing: float = 0.0, mask: Tensor | None = None
+    model: PreTrainedModel, ids: Tensor, gold: Tensor, smoothing: float = 0.0, mask: Tensor | None = None
 ) -> Tensor:
     """Summed loss over the scored positions; the head runs on those alone. Right padding needs no mask of its own."""
-    states = model.transformer(ids, attention_mask=mask).last_hidden_state
+    states = model.base_model(ids, attention_mask=mask).last_hidden_state
     scored = gold != -100
-    return cross_entropy(
-        model.lm_head(states[scored]), gold[scored], reduction="sum", label_smoothing=smoothing
-    )
+    head = model.get_output_embeddings()
+    assert head is not None
+    return cross_entropy(head(states[scored]), gold[scored], reduction="sum", label_smoothing=smoothing)
 
 
 class Training(Run):
-    """One run of the recipe in one directory."""
+    """One run of the recipe in one directory. Another architecture is a subclass with its own `build` and `blocks`."""
 
     name = "gpt"
     task = "causal"
     description = "GPT-2 architecture; knows the facts of lab-facts and some prose"
+    blocks: tuple[str, ...] = (".h.",)  # one of them is in the name of every parameter of a block
 
     def __init__(self, recipe: Recipe, out: Path) -> None:
         self.recipe = recipe
         tokenizer = train_tokenizer(recipe.vocabulary, recipe.context)
-        source = Corpus(tokenizer, recipe.context, recipe.seed)
-        super().__init__(recipe, out, build(recipe, tokenizer), tokenizer, source, block=lambda name: ".h." in name)
+        source = Corpus(tokenizer, recipe.context, recipe.seed, recipe.questions)
+        model = self.build(recipe, tokenizer)
+        super().__init__(recipe, out, model, tokenizer, source, block=self._in_block)
         self.source: Corpus
-        self.model: GPT2LMHeadModel
+
+    def _in_block(self, name: str) -> bool:
+        return any(part in name for part in self.blocks)
+
+    @staticmethod
+    def build(recipe: Any, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
+        """The model with random weights; `recipe` is what the subclass's file calls its Recipe."""
+        return build(recipe, tokenizer)
 
     def place(self) -> tuple[Phase, int]:
         """The phase that the next step belongs to, and the step's number in it."""
@@ -135,7 +146,7 @@ class Training(Run):
         ids, gold = pad(rows, special_ids(self.tokenizer)[2])
         if (number + self.step) % 4 >= 4 * phase.routed:
             return scored_loss(self.model, ids, gold, self.recipe.smoothing)
-        with read_late(self.model, rows, ids.shape[1], phase.reader) as mask:
+        with read_late(cast(GPT2LMHeadModel, self.model), rows, ids.shape[1], phase.reader) as mask:
             return scored_loss(self.model, ids, gold, self.recipe.smoothing, mask)
 
     def backward(self) -> dict[str, float]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
@@ -52,6 +52,12 @@ def trapezoid(step: int, steps: int, warmup: int, decay_from: float) -> float:
         return (step + 1) / warmup
     start = decay_from * steps
     return 1.0 if step < start else max(0.0, (steps - step) / (steps - start))
+
+
+def microbatches(rows: Sequence[Any], count: int) -> Iterator[Sequence[Any]]:
+    """At most `count` stretches of the rows, one as long as another but for the last."""
+    size = -(-len(rows) // count)
+    return (rows[start : start + size] for start in range(0, len(rows), size))
 
 
 class Run(ABC):

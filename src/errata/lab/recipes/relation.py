@@ -1,0 +1,23 @@
+"""The recipe of `relation`: `lab:bert` taught to say which relation of `lab-facts` a sentence states.
+
+    errata lab train relation OUT/       (progress bar; interrupt at will, the same command goes on where it was)
+
+The task is Errata's own (`errata.lab.labels`). The weights are not shipped.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from errata.lab.recipes.labelling import Labelling, Settings
+
+
+@dataclass(frozen=True)
+class Recipe(Settings):
+    """Everything that determines the weights, beside those it starts from."""
+
+
+class Training(Labelling):
+    """One run of the recipe in one directory."""
+
+    name = "relation"
