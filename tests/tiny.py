@@ -14,8 +14,10 @@ import transformers as hf
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 from errata.models import EditableModel
+from errata.models.backpack.config import BackpackConfig
+from errata.models.backpack.modeling import BackpackForCausalLM
 
-CAUSAL = ("gpt2", "gpt_neox", "llama", "qwen2", "qwen3", "mistral", "gemma", "gemma2", "gptj", "opt")
+CAUSAL = ("gpt2", "gpt_neox", "llama", "qwen2", "qwen3", "mistral", "gemma", "gemma2", "gptj", "opt", "backpack")
 SEQ2SEQ = ("t5",)
 CLASSIFIERS = ("bert", "roberta")
 ARCHITECTURES = CAUSAL + SEQ2SEQ + CLASSIFIERS
@@ -89,6 +91,8 @@ def _network(arch: str, inner: int) -> hf.PreTrainedModel:
     match arch:
         case "gpt2":
             return hf.GPT2LMHeadModel(hf.GPT2Config(**old))
+        case "backpack":
+            return BackpackForCausalLM(BackpackConfig(**old, num_senses=16))
         case "gptj":
             return hf.GPTJForCausalLM(hf.GPTJConfig(**old, rotary_dim=4))
         case "gpt_neox":
@@ -133,6 +137,8 @@ def _weighted(arch: str, inner: int) -> hf.PreTrainedModel:
                     weight.normal_(std=0.25)
                 else:  # norm weights and biases keep their centre
                     weight.add_(torch.randn_like(weight), alpha=0.1)
+            if isinstance(network, BackpackForCausalLM):  # no norm keeps the sum of its senses to size
+                network.transformer.senses.mlp.c_proj.weight.mul_(0.5)
     return network
 
 

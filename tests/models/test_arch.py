@@ -15,6 +15,7 @@ ENCODER = ("attention.output.dense", "intermediate.dense", None, "output.dense")
 LAYERS = ("model.layers.0", "model.layers.3", 4)
 EXPECTED = {
     "gpt2": (("transformer.h.0", "transformer.h.3", 4), GPT2),
+    "backpack": (("transformer.trunk.h.0", "transformer.trunk.h.3", 4), GPT2),
     "gpt_neox": (
         ("gpt_neox.layers.0", "gpt_neox.layers.3", 4),
         ("attention.dense", "mlp.dense_h_to_4h", None, "mlp.dense_4h_to_h"),

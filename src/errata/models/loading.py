@@ -23,6 +23,8 @@ from transformers import (
 )
 
 from errata.errors import BadModel
+from errata.models import backpack
+from errata.models.backpack import published
 from errata.registry import resolve_model
 
 Task = Literal["causal", "seq2seq", "classification"]
@@ -34,6 +36,7 @@ def load(
     name: str, *, dtype: torch.dtype | str | None = None, device: torch.device | str | None = None
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The model and tokenizer called `name`, in eval mode; see `EditableModel.load`."""
+    backpack.register()
     source = str(resolve_model(name) or name)
     place = device or ("cuda" if torch.cuda.is_available() else "cpu")
     with _explained(name):
@@ -49,6 +52,7 @@ def load(
 
 def outline(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """As `load`, but with no weights in it: the model's structure, from its config and tokenizer alone."""
+    backpack.register()
     source = str(resolve_model(name) or name)
     with _explained(name):
         config = AutoConfig.from_pretrained(source)
@@ -72,6 +76,8 @@ def _explained(name: str) -> Iterator[None]:
 
 def _loader(name: str, config: PreTrainedConfig) -> type:
     architecture = (config.architectures or [""])[0]
+    if architecture == published.ARCHITECTURE:
+        return published.PublishedBackpack
     if architecture.endswith(CLASSIFIER):
         return AutoModelForSequenceClassification
     if config.is_encoder_decoder:
