@@ -8,17 +8,23 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import tempfile
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from errata.edits import Edit
+from errata.edits import Edit, Probe
+from errata.learn.trained import TrainedEditor
 from errata.methods._base import METHODS, Method, create
+from errata.methods._learned import LearnedMethod
 from errata.models import EditableModel
+from errata.statistics.identity import original_fingerprint
 from tiny import tiny_model
 
 PROMPTS = ("The capital of France is", "Who wrote the book?", "Madrid and Vienna are cities in")
+TWICE = "Rome is Rome {and} Rome"
 OTHERS = ("Danielle", "Rome is the capital of Spain, London of", "cities")
 ROOM = 512  # neurons; in fewer the state of one token cannot change without that of others
 LIKELY = 1.5  # the end token's logit after a word, by the largest other
@@ -28,30 +34,91 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "weights": {"lr": 0.03, "steps": 150, "enough": 0.7, "epsilon": 1.0},
     "codebook": {"lr": 0.5, "steps": 200, "lead": 0.5, "radius": 0.5},
     "adaptor": {"lr": 0.1, "steps": 400, "lead": 0.5},
+    "router": {},
 }
 # Small steps in every direction: edits that are made one after another then hardly disturb the earlier ones.
 GENTLE: dict[str, dict[str, Any]] = {
     "weights": {"lr": 0.003, "steps": 400}, "codebook": {}, "adaptor": {"opening": 0.95},
+    "router": {},
 }  # fmt: skip
 # For methods that look for a state of the subject, in units of that state; ordinary text is foreign to a random model.
 STATES: dict[str, Any] = {
     "layers": "3", "lr": 0.3, "steps": 150, "stop": "first-choice", "clamp": 20.0, "kl": 0.0, "decay": 0.0,
     "contexts": "none", "tokens": 3000, "weight": 2.0, "share": 1.0,
 }  # fmt: skip
+# For methods that train an editor first: on what they are asked for here, since nothing else can be learned of a
+# random model.
+TRAINING: dict[str, Any] = {
+    "steps": 180, "every": 180, "batch": 4, "lr": 2e-3, "lr_steps": 0.05, "step": 0.5, "rank": 64, "layer": 1,
+    "edit_weight": 1.0,
+}  # fmt: skip
+TRAINED_ON = ("gpt2", "t5", "bert")
+UNASKED = ("router",)  # kinds of patches that are fitted without running the model
 UNREACHABLE: dict[str, Any] = {"lr": 1e-9, "steps": 1}
 
 
-def options(name: str, **more: Any) -> dict[str, Any]:
-    """Options for a method by the kind of its patch, as far as its Config has them."""
+def options(name: str, arch: str = "", dtype: torch.dtype = torch.float32, **more: Any) -> dict[str, Any]:
+    """Options for a method by the kind of its patch, as far as its Config has them.
+
+    A method that needs training is given an editor for `arch`.
+    """
     method = METHODS.get(name)
     known = _options_of(name)
+    if method.meta["needs_training"]:
+        known -= TRAINING.keys()
+        return {"editor": str(trained(name, arch, dtype))} | {key: more[key] for key in more if key in known}
     wanted = OPTIONS[method.meta["patch"]] | (STATES if searches_states(name) else {}) | more
     return {key: value for key, value in wanted.items() if key in known}
 
 
-def gentle(name: str) -> dict[str, Any]:
+def gentle(name: str, arch: str = "") -> dict[str, Any]:
     """Options for a stream of edits."""
-    return options(name) if searches_states(name) else options(name, **GENTLE[METHODS.get(name).meta["patch"]])
+    if searches_states(name):
+        return options(name, arch)
+    return options(name, arch, **GENTLE[METHODS.get(name).meta["patch"]])
+
+
+@cache
+def trained(name: str, arch: str, dtype: torch.dtype = torch.float32) -> Path:
+    """The directory of an editor that a method trained for a model of this architecture.
+
+    For another dtype it is the one of float32, bound to the rounded model.
+    """
+    method = METHODS.get(name)
+    if dtype != torch.float32:
+        return _bound(trained(name, arch), steerable(arch, dtype))
+    known = _options_of(name)
+    maker = create(name, {key: value for key, value in TRAINING.items() if key in known})
+    assert isinstance(maker, LearnedMethod)
+    assert method.meta["needs_training"]
+    out = Path(_EDITORS.name) / f"{name}-{arch}"
+    maker.train(steerable(arch), lessons_for(arch), out, validation=lessons_for(arch)[:4])
+    return out
+
+
+def _bound(place: Path, model: EditableModel) -> Path:
+    """A copy of the editor in a directory that names `model` as its base."""
+    base = {"name": model.name, "fingerprint": original_fingerprint(model)}
+    copied = place.with_name(f"{place.name}-{model.dtype}")
+    dataclasses.replace(TrainedEditor.load(place), base=base).save(copied)
+    return copied
+
+
+_EDITORS = tempfile.TemporaryDirectory(prefix="errata-editors-")  # of this process
+
+
+def lessons_for(arch: str) -> list[Edit]:
+    """What the tests ask for, twice; a prompt's rephrasing is itself, and all the other prompts must stay."""
+    asked = (*PROMPTS, TWICE)
+    wanted = [(prompt, targets(arch, prompt)[0]) for prompt in asked] + [(PROMPTS[0], targets(arch, PROMPTS[0])[1])]
+    return [
+        Edit(
+            prompt, target, subject=prompt, rephrases=(prompt,),
+            locality=tuple(Probe(other) for other in (*asked, *OTHERS) if other != prompt),
+        )
+        for prompt, target in 2 * wanted
+    ]  # fmt: skip
+
 
 
 def searches_states(name: str) -> bool:
@@ -63,8 +130,10 @@ def within_reach(name: str, arch: str) -> bool:
     """Whether a random model of this architecture can be edited at all.
 
     Where attention and MLP are parallel, the keys of a random model's tokens are too alike for one subject's state to
-    change without the others'.
+    change without the others'. An editor takes seconds to train: one architecture of each task has to do.
     """
+    if METHODS.get(name).meta["needs_training"]:
+        return arch in TRAINED_ON
     return not (searches_states(name) and arch == "gpt_neox")
 
 
@@ -77,8 +146,8 @@ def _options_of(name: str) -> set[str]:
     return {item.name for item in dataclasses.fields(METHODS.get(name).Config)}
 
 
-def maker(name: str, **more: Any) -> Method:
-    return create(name, options(name, **more))
+def maker(name: str, arch: str = "", dtype: torch.dtype = torch.float32, **more: Any) -> Method:
+    return create(name, options(name, arch, dtype, **more))
 
 
 def task_of(arch: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 from functools import cache
@@ -15,6 +16,8 @@ from contract.marks import logits, marks
 from contract.steerable import (
     OTHERS,
     PROMPTS,
+    TWICE,
+    UNASKED,
     gentle,
     home,
     maker,
@@ -74,7 +77,7 @@ def fitted(name: str, arch: str, dtype: torch.dtype = torch.float32) -> Fitted:
     weight.requires_grad_(False)
     other.grad = torch.ones_like(other)
     before = marks(model) if dtype == torch.float32 else {}
-    fit = maker(name).fit(model, reachable(arch))
+    fit = maker(name, arch, dtype).fit(model, reachable(arch))
     after = marks(model) if dtype == torch.float32 else {}
     assert fit.patch is not None
     return Fitted(before, after, fit.patch, [f["problem"] for f in fit.figures.values() if "problem" in f])
@@ -104,20 +107,22 @@ def test_fit_leaves_no_mark(name: str, arch: str) -> None:
 
 
 @once_a_task
-def test_a_fit_that_raises_leaves_no_mark(name: str, arch: str) -> None:
-    model, calls = steerable(arch), 0
+@pytest.mark.parametrize("at", [1, 4])
+def test_a_fit_that_raises_leaves_no_mark(name: str, arch: str, at: int) -> None:
+    method, model, calls = maker(name, arch, enough=0.0, lead=1e9), steerable(arch), 0
     head = model.model.get_output_embeddings() or model.model.classifier
 
     def fail(*_: object) -> None:
         nonlocal calls
         calls += 1
-        if calls == 4:
+        if calls == at:
             raise RuntimeError("out of memory")
 
     handle = head.register_forward_hook(fail)
-    before = marks(model)
-    with pytest.raises(RuntimeError, match="out of memory"):
-        maker(name, enough=0.0, lead=1e9).fit(model, reachable(arch))
+    before, asks = marks(model), METHODS.get(name).meta["patch"] not in UNASKED
+    # One forward is all that some need.
+    with pytest.raises(RuntimeError, match="out of memory") if at == 1 and asks else contextlib.suppress(RuntimeError):
+        method.fit(model, reachable(arch))
     assert marks(model) == before
     handle.remove()
 
@@ -191,7 +196,7 @@ def test_left_and_right_padding_agree(name: str, arch: str) -> None:
 @once_a_task
 def test_the_same_call_gives_the_same_patch(name: str, arch: str) -> None:
     torch.manual_seed(99)  # of no influence: methods are seeded by their own option
-    again = maker(name).fit(steerable(arch), reachable(arch)).patch
+    again = maker(name, arch).fit(steerable(arch), reachable(arch)).patch
     first = fitted(name, arch).patch
     assert again is not None
     assert again.header() == first.header()
@@ -207,7 +212,7 @@ def test_undo_in_the_middle_leaves_the_others(name: str, arch: str) -> None:
     with Editor(model) as editor:
         before = marks(model)
         for edit in reachable(arch):
-            assert editor.edit(edit, name, **gentle(name)).failed == []
+            assert editor.edit(edit, name, **gentle(name, arch)).failed == []
         editor.undo("e2")
         now = editor.generate(prompts, max_new_tokens=4)
         assert (now[0], now[2]) == (wanted[0], wanted[2])
@@ -250,7 +255,7 @@ def test_train_mode_changes_nothing(name: str, arch: str) -> None:
     model = steerable(arch)
     model.model.train()
     with Editor(model) as editor:
-        editor.edit(reachable(arch), name, **options(name))
+        editor.edit(reachable(arch), name, **options(name, arch))
         patch = next(iter(editor._stack.patches.values()))
         expected, tensors = fitted(name, arch).patch.tensors(), patch.tensors()
         model.model(**model.inputs(model.encode(list(PROMPTS))))  # a forward in train mode learns nothing
@@ -262,14 +267,14 @@ def test_train_mode_changes_nothing(name: str, arch: str) -> None:
 
 @methods
 def test_two_editors_do_not_influence_one_another(name: str) -> None:
-    arch = home(name, "gpt2")
+    arch = home(name, next(arch for arch in FEW if task_of(arch) in METHODS.get(name).meta["tasks"]))
     one, other = steerable(arch), steerable(arch)
     first, second, third = reachable(arch)
     different = dataclasses.replace(first, target=targets(arch, first.prompt)[1], id=None)
     with Editor(one) as left, Editor(other) as right:
-        left.edit(first, name, **options(name))
+        left.edit(first, name, **options(name, arch))
         alone = logits(one, list(PROMPTS))
-        assert right.edit([different, second, third][:1], name, **options(name)).failed == []
+        assert right.edit([different, second, third][:1], name, **options(name, arch)).failed == []
         assert torch.equal(logits(one, list(PROMPTS)), alone)
         assert left.generate(first.prompt) == first.target
         assert right.generate(first.prompt) == different.target
@@ -281,7 +286,7 @@ def test_two_editors_do_not_influence_one_another(name: str) -> None:
 @fitting(("gpt2", "llama"))
 def test_a_leading_space_makes_no_difference(name: str, arch: str) -> None:
     spaced = [dataclasses.replace(edit, target=f" {edit.target}") for edit in reachable(arch)]
-    patch = maker(name).fit(steerable(arch), spaced).patch
+    patch = maker(name, arch).fit(steerable(arch), spaced).patch
     assert patch is not None
     expected = fitted(name, arch).patch.tensors()
     assert all(torch.equal(tensor, expected[key]) for key, tensor in patch.tensors().items())
@@ -291,11 +296,11 @@ def test_a_leading_space_makes_no_difference(name: str, arch: str) -> None:
 def test_a_subject_that_occurs_twice(name: str, arch: str) -> None:
     if searches_states(name):
         pytest.skip("in a random model the first of several places does not steer the answer; see tests/methods")
-    prompt = "Rome is Rome {and} Rome"
+    prompt = TWICE
     target = targets(arch, prompt)[0]
     edit = Edit(prompt, target, subject="Rome")
     with Editor(steerable(arch)) as editor:
-        receipt = editor.edit(edit, name, **options(name))
+        receipt = editor.edit(edit, name, **options(name, arch))
         assert receipt.failed == []
         assert editor.generate(prompt, max_new_tokens=4) == target
 
@@ -320,5 +325,5 @@ def test_a_task_that_it_does_not_edit_is_refused(name: str, arch: str) -> None:
     model = steerable(arch)
     before = marks(model)
     with pytest.raises(BadModel, match=f"'{name}' edits .*use"):
-        maker(name).fit(model, reachable(arch))
+        maker(name, arch).fit(model, reachable(arch))
     assert marks(model) == before

@@ -14,7 +14,6 @@ from errata.errors import BadConfig, BadEdit, BadModel
 from errata.models import EditableModel
 from errata.models.encoding import prompt_ids
 from errata.patches.codebook import CodebookPatch
-from errata.patches.sites import recording
 from tiny import CONTEXT, tiny_model
 
 pytest.importorskip("lm_eval")
@@ -190,10 +189,10 @@ def test_an_edit_fires_where_its_prompt_ends_and_nowhere_else(edited: Editor, pa
     harness = Harness(edited)
     at = len(prompt_ids(edited.editable, [pairs[0][0]])[0]) - 1
     for place, pair in enumerate(pairs):
-        with recording(patch, fired := []):
+        with patch.record() as fired:
             harness.loglikelihood(requests("loglikelihood", [pair]), disable_tqdm=True)
         assert [(one.row, one.position) for one in fired] == ([(0, at)] if place < 3 else [])
-    with recording(patch, fired := []):
+    with patch.record() as fired:
         harness.loglikelihood(requests("loglikelihood", pairs), disable_tqdm=True)
     assert len(fired) == 3
 

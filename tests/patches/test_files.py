@@ -150,7 +150,7 @@ def rewritten(path: Path, change: dict[str, Any], tensors: dict[str, torch.Tenso
     path.write_bytes(safetensors.torch.save(kept, {"errata": json.dumps(header, sort_keys=True)}))
 
 
-@pytest.mark.parametrize("change", [{"format": 2}, {"kind": "router"}])
+@pytest.mark.parametrize("change", [{"format": 2}, {"kind": "oracle"}])
 def test_unknown_versions_and_kinds_are_refused(change: dict[str, Any], tmp_path: Path) -> None:
     path = tmp_path / "p.safetensors"
     save_patch(path, weights(), BASE)

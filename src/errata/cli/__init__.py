@@ -17,7 +17,7 @@ from errata.errors import ErrataError, did_you_mean
 VERBS = (
     "demo", "ask", "edit", "log", "show", "status", "undo", "redo", "diff", "eval", "export",
     "serve", "keys",
-    "bench", "report", "locate", "calibrate", "prepare",
+    "bench", "report", "locate", "senses", "calibrate", "prepare", "train",
     "methods", "models", "datasets", "lab",
 )  # fmt: skip
 INTERNAL = 70  # a failure nobody foresaw, as BSD's sysexits call it

@@ -34,7 +34,8 @@ def command(name: str | None, model: str | None, as_json: bool) -> None:
         _print_one(rows[0])
     else:
         for row in rows:
-            click.echo(f"{row['name']:<10} {row['patch']:<9} {row['paper']:<17} {row['summary']}")
+            training = " (needs training)" if row["needs_training"] else ""
+            click.echo(f"{row['name']:<10} {row['patch']:<9} {row['paper']:<17} {row['summary']}{training}")
 
 
 def _row(method: type[Method]) -> dict[str, Any]:

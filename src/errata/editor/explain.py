@@ -1,6 +1,6 @@
-"""Why a model answers as it does: which keys fired while it read the prompt and wrote the answer.
+"""Why a model answers as it does: which edits fired while it read the prompt and wrote the answer.
 
-Knows codebook patches, which can name what fired, and other patches, which act on every answer alike.
+Knows codebooks and routers, which can name what fired, and other patches, which act on every answer alike.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ from errata.journal.history import State
 from errata.models import EditableModel
 from errata.patches.codebook import CodebookPatch
 from errata.patches.codebook import Firing as RawFiring
+from errata.patches.router import RouterPatch
+
+_NAMING = (CodebookPatch, RouterPatch)  # an adaptor's gate is shared by the edits of a call
 
 
 def explain(
@@ -21,14 +24,14 @@ def explain(
     """Answer `prompt` with every firing recorded, and once more without any patch."""
     patches = list(stack.patches.values())
     with ExitStack() as recording:
-        lists = [recording.enter_context(p.record()) for p in patches if isinstance(p, CodebookPatch)]
+        lists = [recording.enter_context(p.record()) for p in patches if isinstance(p, _NAMING)]
         answer = model.generate([prompt], max_new_tokens=max_new_tokens)[0]
     raw = [fired for firings in lists for fired in firings]
     with stack.lowered():
         before = model.generate([prompt], max_new_tokens=max_new_tokens)[0]
     ids = list(model.tokenizer(prompt)["input_ids"])  # type: ignore[arg-type]
     firings = tuple(_told(model, state, ids, fired) for fired in raw)
-    weights = tuple(id for patch in patches if not isinstance(patch, CodebookPatch) for id in patch.edits)
+    weights = tuple(id for patch in patches if not isinstance(patch, _NAMING) for id in patch.edits)
     return Explanation(prompt, answer, before, firings, weights)
 
 

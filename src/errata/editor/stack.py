@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from errata.errors import BadPatch
@@ -19,11 +20,20 @@ from errata.patches.files import load_patch
 from errata.sheet import Sheet
 
 Slot = tuple[Any, ...]
+Part = tuple[str, tuple[str, ...]]  # SHA-256 of a file, and the edits that are taken of it
 
 
 def standing(unit: Unit, state: State) -> list[str]:
     """Edits of a unit that are in force. A superseded edit is: what came later was solved on top of it."""
     return [id for id in unit.edits if state.edits[id].status != "undone"]
+
+
+@dataclass(frozen=True)
+class _Joined:
+    """A patch, and what it was made of, in order."""
+
+    parts: tuple[Part, ...]
+    patch: Patch
 
 
 class Stack:
@@ -33,6 +43,7 @@ class Stack:
         self.model, self.sheet = model, sheet
         self.patches: dict[Slot, Patch] = {}
         self._files: dict[str, Patch] = {}
+        self._joined: dict[Slot, _Joined] = {}  # as planned last
 
     def load(self, file: PatchFile) -> Patch:
         """The patch in a file of the sheet, checked against its recorded checksum and the sheet's base model."""
@@ -71,8 +82,8 @@ class Stack:
             return True
 
     def plan(self, state: State) -> dict[Slot, Patch]:
-        """The patches that `state` asks for."""
-        parts: dict[Slot, list[Patch]] = {}
+        """The patches that `state` asks for. One that was planned before and has only grown is extended."""
+        parts: dict[Slot, dict[Part, Patch]] = {}
         orders: dict[Slot, int] = {}
         for unit in state.units:
             wanted = standing(unit, state)
@@ -83,12 +94,34 @@ class Stack:
             if patch is None or set(patch.edits) != set(wanted):
                 raise BadPatch(f"{unit.patch.name} does not hold the edits {', '.join(wanted)}; restore the sheet")
             slot = patch.slot or ("unit", unit.seq)
-            parts.setdefault(slot, []).append(patch)
+            parts.setdefault(slot, {})[unit.patch.sha256, patch.edits] = patch
             orders.setdefault(slot, unit.seq)
-        slots = {slot: type(found[0]).joined(found) for slot, found in parts.items()}
-        for slot, patch in slots.items():
-            patch.order = orders[slot]
-        return slots
+        self._joined = {slot: self._join(slot, found, state) for slot, found in parts.items()}
+        for slot, joined in self._joined.items():
+            joined.patch.order = orders[slot]
+        return {slot: joined.patch for slot, joined in self._joined.items()}
+
+    def _join(self, slot: Slot, found: Mapping[Part, Patch], state: State) -> _Joined:
+        """One patch of these parts, on top of what is joined already where that is how they begin."""
+        earlier, parts = self._joined.get(slot), tuple(found)
+        if earlier is None or parts[: len(earlier.parts)] != earlier.parts:
+            patches = self._complete(list(found.values()), state)
+            return _Joined(parts, type(patches[0]).joined(patches))
+        patch = earlier.patch
+        for part in parts[len(earlier.parts) :]:
+            patch = type(patch).extended(patch, found[part])
+        return _Joined(parts, patch)
+
+    def _complete(self, parts: list[Patch], state: State) -> list[Patch]:
+        """With what partial increments need, which may lie in the file of a unit of which no edit stands."""
+        if not all(part.partial for part in parts):
+            return parts
+        for unit in state.units:
+            for file in unit.files if unit.method == parts[0].method else ():
+                patch = self.load(file)
+                if patch.slot == parts[0].slot and not patch.partial:
+                    return [patch.shell(), *parts]
+        raise BadPatch(f"no file of the sheet holds what edits {', '.join(parts[0].edits)} need; restore the sheet")
 
     def show(self, state: State) -> None:
         """Bring the model to `state`; slots that do not change are left attached."""

@@ -40,13 +40,18 @@ def plan_change(model: EditableModel, stack: Stack, state: State, change: Change
     before = {unit.seq: standing(unit, state) for unit in state.units}
     after = {unit.seq: standing(unit, change.after) for unit in change.after.units}
     present = {id for ids in after.values() for id in ids}
+    brought: set[str] = set()  # by the units so far, of what may be in force once only
     for unit in change.after.units:
         wanted = after[unit.seq]
-        if wanted == before[unit.seq] and not stack.outdated(unit, wanted, present):
+        once = stack.load(unit.patch).once if wanted else frozenset()
+        if wanted == before[unit.seq] and brought.isdisjoint(once) and not stack.outdated(unit, wanted, present):
+            brought |= once
             continue
         file, patch = unit.patch, None
         try:
             file, patch = stack.part(unit, wanted, present) if wanted else (file, None)
+            if patch is not None and not brought.isdisjoint(patch.once):
+                raise Inseparable("what it brings comes with an earlier edit now")
         except Inseparable:
             alone = wanted == before[unit.seq]
             why = "undone edits were trained into it" if alone else "the edits of this batch were solved together"
@@ -54,7 +59,11 @@ def plan_change(model: EditableModel, stack: Stack, state: State, change: Change
             if write:
                 patch = _refitted(model, stack, state, unit, wanted, changed)
                 file = write(patch)
-        if ("unit", unit.seq) in stack.patches:
+        brought |= patch.once if patch is not None else frozenset()
+        if patch is not None and patch.slot is None:
+            patch.order = unit.seq  # one that comes back may never have been on this stack
+            changed["unit", unit.seq] = patch
+        elif ("unit", unit.seq) in stack.patches:
             changed["unit", unit.seq] = patch
         if file != unit.patch:
             replaced[unit.seq] = file

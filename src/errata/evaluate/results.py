@@ -6,6 +6,7 @@
     runs/LABEL/answers-000100.jsonl.gz               after 100 edits: every question, answer and score
     runs/LABEL/figures.json                          figures at every checkpoint; no times, so that runs compare equal
     runs/LABEL/timings.json
+    editors/LABEL/                                   what a learned method was trained to before its run
 
 Whatever stands here under its name is whole. Knows files; knows no model and no metric.
 """

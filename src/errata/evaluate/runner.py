@@ -16,6 +16,7 @@ from transformers.utils import logging
 
 from errata.errors import BadEdit, ErrataError
 from errata.evaluate.asking import Heard, listen
+from errata.evaluate.editors import equipped
 from errata.evaluate.gauge import Gauge
 from errata.evaluate.metrics._base import METRICS
 from errata.evaluate.parallel import run_apart
@@ -60,8 +61,10 @@ def run(
 
 def _measure(results: Results, gauge: Gauge, contender: Contender, progress: bool) -> None:
     folder = results.run(contender)
+    setting, place = gauge.setting, results.path / "editors" / contender.label
     try:
-        PROTOCOLS[results.recipe.protocol](gauge, contender, folder, progress=progress).go()
+        ready = equipped(contender, gauge.model, results.recipe.dataset, setting.edits, place, progress=progress)
+        PROTOCOLS[results.recipe.protocol](gauge, ready, folder, progress=progress).go()
     except ErrataError as error:
         folder.note_problem(str(error))
 

@@ -1,7 +1,8 @@
 """Settings that were published for well-known models, chosen by the model's own config.
 
-Sources: the hyper-parameter files of ROME, MEMIT, AlphaEdit, NSE and PMET; EasyEdit's for Llama-2, Mistral and Qwen2.5.
-Learning rates, decays and thresholds among them are absolute numbers. Knows names of options; it knows no method.
+Sources: the hyper-parameter files of ROME, MEMIT, AlphaEdit, NSE, PMET and UltraEdit; EasyEdit's for Llama-2, Mistral
+and Qwen2.5. Learning rates, decays and thresholds among them are absolute numbers. Knows names of options; it knows no
+method.
 """
 
 from __future__ import annotations
@@ -67,6 +68,14 @@ _PMET: dict[str, dict[str, Any]] = {
     "gpt-j": {**_MEMIT["gpt-j"], "steps": 30, "lr": 0.2, "kl": 1.0, "weight": 6000.0},
 }
 
+_STREAM: dict[str, Any] = {"unit": "absolute", "rate": 1e-6, "ridge": 1.0, "steps": 1, "prior": 0.0}
+_ULTRAEDIT: dict[str, dict[str, Any]] = {
+    "gpt-j": {**_STREAM, "matrices": "down 18-26"},
+    "llama-3-8b": {**_STREAM, "matrices": "gate 11-15, up 18-24"},
+    "mistral-7b": {**_STREAM, "matrices": "down 29-30"},
+    "qwen2.5-7b": {**_STREAM, "matrices": "gate 18-26, up 18-26"},
+}
+
 # The ridge with which AlphaEdit's update was published for two matrices of full residual.
 _BLUE: dict[str, dict[str, Any]] = {"gpt2-xl": {"ridge": 80.0}, "gpt-j": {"ridge": 95.0}, "llama-3-8b": {"ridge": 1.0}}
 
@@ -77,6 +86,7 @@ _TABLES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "alphaedit+blue": _BLUE,
     "nse": _NSE,
     "pmet": _PMET,
+    "ultraedit": _ULTRAEDIT,
 }
 
 

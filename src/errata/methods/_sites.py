@@ -21,6 +21,9 @@ DEPTH = {
 }  # where "auto" edits; early blocks steer what follows
 
 
+MLP_ROLES = {"up": "mlp_up", "gate": "mlp_gate", "down": "mlp_down"}
+
+
 def site(model: EditableModel, layer: Literal["auto"] | int | float) -> int:
     """Index of the block at `layer`: a number, a fraction of the depth, or "auto" (in the encoder, if there is one)."""
     if layer != "auto":
@@ -44,6 +47,30 @@ def parse_layers(model: EditableModel, text: float | str) -> tuple[int, ...]:
     if not found:
         raise BadConfig(f"layers {text!r} names no block; write the lower number first")
     return tuple(sorted({model.layer_of(layer) for layer in found}))
+
+
+def parse_matrices(model: EditableModel, text: str) -> dict[str, int]:
+    """Module paths of MLP matrices, with their blocks, from "gate 11-15, up 18-24": roles, each with its blocks.
+
+    Raises: BadConfig.
+    """
+    found, role = {}, ""
+    for part in text.split(","):
+        *named, blocks = part.split() or [""]
+        role = named[0] if named else role  # "up 3, 5": both of one role
+        if role not in MLP_ROLES or len(named) > 1:
+            known = ", ".join(MLP_ROLES)
+            raise BadConfig(f"matrices {text!r} is not of the form 'gate 11-15, up 18-24'; roles are: {known}")
+        found |= {model.arch.matrix(layer, MLP_ROLES[role]): layer for layer in parse_layers(model, blocks)}
+    return found
+
+
+def top_blocks(model: EditableModel, last: int = 3, of_each: int = 2) -> list[int]:
+    """The last blocks of a model, or the last of both stacks of an encoder-decoder."""
+    if model.task != "seq2seq":
+        return list(range(len(model.arch)))[-last:]
+    boundary = model.arch.encoder_depth
+    return [*range(boundary)][-of_each:] + [*range(boundary, len(model.arch))][-of_each:]
 
 
 def traced_layers(model: EditableModel, usual: str | None) -> tuple[int, ...]:

@@ -58,9 +58,15 @@ def gradient_factors(model: EditableModel, batch: Batch, paths: Iterable[str]) -
     Raises:
         BadModel: a matrix takes no part, or is used more than once a forward.
     """
+    return factors_and_logits(model, batch, paths)[0]
+
+
+def factors_and_logits(model: EditableModel, batch: Batch, paths: Iterable[str]) -> tuple[dict[str, Factors], Tensor]:
+    """`gradient_factors`, and the logits (B, S, V) on the way, detached: the last S = `batch.keep` positions."""
     assert batch.gold is not None, "a loss needs targets"
     with model.preserved(), torch.enable_grad(), _watching(model.model, paths) as seen:
-        losses = target_loss(model.forward(batch, keep=batch.keep), batch.gold)
+        logits = model.forward(batch, keep=batch.keep)
+        losses = target_loss(logits, batch.gold)
         for path, calls in seen.items():
             if len(calls) != 1:
                 raise BadModel(f"matrix '{path}' runs {len(calls)} times a forward; choose one that runs once")
@@ -68,13 +74,14 @@ def gradient_factors(model: EditableModel, batch: Batch, paths: Iterable[str]) -
         gradients = torch.autograd.grad(losses.sum(), outputs, allow_unused=True, materialize_grads=True)
     # Some blocks flatten rows and tokens before their matrices.
     rows = len(batch)
-    return {
+    factors = {
         path: Factors(
             _by_row(calls[0][0].detach(), rows),
             _by_row(gradient, rows),
         )
         for (path, calls), gradient in zip(seen.items(), gradients, strict=True)
     }
+    return factors, logits.detach()
 
 
 def _by_row(tensor: Tensor, rows: int) -> Tensor:

@@ -37,7 +37,7 @@ class Patch(ABC):
     """The change that a list of edits left.
 
     Attributes:
-        kind: "weights", "codebook" or "adaptor".
+        kind: "weights", "codebook", "adaptor" or "router".
         method: name of the method that made it.
         config: that method's options, as JSON.
         edits: ids of the edits it answers, in order.
@@ -118,6 +118,20 @@ class Patch(ABC):
         """What has to be kept of this patch when `previous`, which it extends, is kept already."""
         return self
 
+    @property
+    def once(self) -> frozenset[str]:
+        """Names of what it brings that may be in force once only: the lowest such patch brings it, others do not."""
+        return frozenset()
+
+    @property
+    def partial(self) -> bool:
+        """Whether it leaves to another increment of its slot what all of them need."""
+        return False
+
+    def shell(self) -> Patch:
+        """It without any edit: what partial increments of its slot need."""
+        return self._only(())
+
     @classmethod
     def extended(cls, previous: Patch | None, increment: Patch) -> Patch:
         """The patch that `increment` was taken of, given the same `previous`."""
@@ -165,4 +179,4 @@ class Patch(ABC):
 
     @abstractmethod
     def _only(self, kept: tuple[str, ...]) -> Patch:
-        """The patch of the edits `kept`: some of its edits, but neither none nor all."""
+        """The patch of the edits `kept`: some of its edits, not all; none only where increments may be partial."""

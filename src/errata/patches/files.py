@@ -22,12 +22,13 @@ from errata.errors import BadPatch, WrongModel
 from errata.patches.adaptor import AdaptorPatch
 from errata.patches.base import Patch
 from errata.patches.codebook import CodebookPatch
+from errata.patches.router import RouterPatch
 from errata.patches.weights import WeightPatch
 
 FORMAT = 1
 SUFFIX = ".safetensors"
 
-_KINDS: dict[str, type[Patch]] = {kind.kind: kind for kind in (WeightPatch, CodebookPatch, AdaptorPatch)}
+_KINDS: dict[str, type[Patch]] = {kind.kind: kind for kind in (WeightPatch, CodebookPatch, AdaptorPatch, RouterPatch)}
 _KEY = "errata"  # of the header, in the metadata
 
 

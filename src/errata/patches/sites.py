@@ -9,8 +9,6 @@ from __future__ import annotations
 import inspect
 import weakref
 from bisect import insort
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -18,14 +16,14 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from errata.models.hooks import replace_output
+from errata.patches.records import listening
 from errata.patches.search import Hits
 
 if TYPE_CHECKING:
     from errata.models import EditableModel
-    from errata.patches.states import Firing, StatePatch
+    from errata.patches.states import StatePatch
 
 _SITES: weakref.WeakKeyDictionary[nn.Module, dict[int, Site]] = weakref.WeakKeyDictionary()
-_RECORDS: weakref.WeakKeyDictionary[StatePatch, list[list[Firing]]] = weakref.WeakKeyDictionary()
 
 
 def join(model: EditableModel, patch: StatePatch) -> None:
@@ -45,17 +43,6 @@ def leave(model: EditableModel, patch: StatePatch) -> None:
     if not site.patches:
         site.close()
         del found[patch.layer]
-
-
-@contextmanager
-def recording(patch: StatePatch, firings: list[Firing]) -> Iterator[None]:
-    """Within the context, what the patch replaces is appended to `firings`."""
-    lists = _RECORDS.setdefault(patch, [])
-    lists.append(firings)
-    try:
-        yield
-    finally:
-        lists[:] = [one for one in lists if one is not firings]
 
 
 class Site:
@@ -127,7 +114,7 @@ class Site:
         return mask[:, -columns:].to(hidden.device) != 0  # with a KV cache the mask covers the past too
 
     def _record(self, patch: StatePatch, hits: Hits, places: Tensor, hidden: Tensor) -> None:
-        lists = _RECORDS.get(patch)
+        lists = listening(patch)
         if not lists:
             return
         columns = hidden.shape[1]

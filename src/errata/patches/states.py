@@ -7,8 +7,7 @@ their place, is each kind's own.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,7 @@ from torch import Tensor
 
 from errata.errors import WrongModel
 from errata.patches import sites
-from errata.patches.base import Patch
+from errata.patches.records import RecordedPatch
 from errata.patches.search import Hits
 
 if TYPE_CHECKING:
@@ -26,14 +25,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Firing:
-    """A state that was replaced.
+    """A state that was replaced, or a prompt that was answered in place of the model.
 
     Attributes:
         row, position: where in the batch, padding counted; with a KV cache the position in the whole sequence if the
             model was given an attention mask, else in the chunk.
         edit: the edit whose own query is nearest among those the key answers for; of an adaptor its first.
-        distance: of the state from the key, L2. It is at most `radius`. Of a gate: minus its logit, within 0.
-        layer: index of the block.
+        distance: of the state from the key, L2. It is at most `radius`. Of a gate: minus its logit, within 0. Of a
+            router: of the prompt's embedding from the edit's.
+        layer: index of the block; 0 for a router, which takes over the whole model, at the prompt's last token.
     """
 
     row: int
@@ -44,7 +44,7 @@ class Firing:
     layer: int
 
 
-class StatePatch(Patch):
+class StatePatch(RecordedPatch):
     """Replaces the states of block `layer` that it recognises.
 
     A causal stack is looked up at every position. An encoder is at one position a row: the last real token of an
@@ -81,13 +81,6 @@ class StatePatch(Patch):
     @abstractmethod
     def firing(self, state: Tensor, row: int, distance: float, at: tuple[int, int]) -> Firing:
         """What to tell of a `state` (d,) that `hits` gave this row and distance; `at` is its row and position."""
-
-    @contextmanager
-    def record(self) -> Iterator[list[Firing]]:
-        """Within the context the list grows by every state that is replaced, on all models the patch is attached to."""
-        firings: list[Firing] = []
-        with sites.recording(self, firings):
-            yield firings
 
     def _attach(self, model: EditableModel) -> None:
         if not 0 <= self.layer < len(model.arch.blocks):

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Dense", "LowRank", "Rows", "WeightPatch", "attached_patches", "parameter_view"]
 
+ONCE = "once:"  # begins the names of memory that stands for what may be in force once only
 _MEMORY = "memory:"  # begins the names of tensors that are no change of a parameter
 
 
@@ -110,6 +111,10 @@ class WeightPatch(Patch):
         return cls(
             deltas, method=method, config=config, edits=edits, order=order, requests=requests, repeats=repeats
         )
+
+    @property
+    def once(self) -> frozenset[str]:
+        return frozenset(name for name in self.memory if name.startswith(ONCE))
 
     def describe(self) -> dict[str, Any]:
         return {**super().describe(), "parameters": {name: delta.form for name, delta in self.deltas.items()}}

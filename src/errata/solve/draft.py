@@ -65,8 +65,8 @@ class Draft:
         return [*self._updates, *self._dense]
 
     def deltas(self) -> dict[str, Delta]:
-        """What a patch has to add to every matrix."""
-        low: dict[str, Delta] = {name: LowRank(*self.factors(name)) for name in self._updates}
+        """What a patch has to add to every matrix: factors, or their product where that has fewer numbers."""
+        low = {name: _smaller(*self.factors(name)) for name in self._updates}
         return low | {name: Dense(values) for name, values in self._dense.items()}
 
     def _refresh(self, name: str) -> None:
@@ -80,3 +80,7 @@ class Draft:
     @torch.no_grad()
     def _show(self, name: str, values: Tensor) -> None:
         parameter_view(self._model.model, name).copy_(values)
+
+
+def _smaller(B: Tensor, A: Tensor) -> Delta:
+    return LowRank(B, A) if B.numel() + A.numel() < len(B) * A.shape[1] else Dense(B @ A)

@@ -9,7 +9,8 @@ from typing import Any
 from errata.models import EditableModel
 from errata.models.encoding import prompt_ids
 from errata.patches.base import in_force
-from errata.patches.states import Firing, StatePatch
+from errata.patches.records import RecordedPatch
+from errata.patches.states import Firing
 from errata.serve.engine.request import Fired
 
 TOKENS = 24  # of an answer
@@ -22,7 +23,7 @@ def fired(model: EditableModel, prompt: str, edits: Mapping[str, tuple[str, str]
     `edits` has the prompt and target of each edit that may fire, by its id.
     """
     with ExitStack() as recording:
-        patches = [patch for patch in in_force(model) if isinstance(patch, StatePatch)]
+        patches = [patch for patch in in_force(model) if isinstance(patch, RecordedPatch)]
         lists = [recording.enter_context(patch.record()) for patch in patches]
         model.generate([prompt], max_new_tokens=TOKENS)
     found = [firing for firings in lists for firing in firings]

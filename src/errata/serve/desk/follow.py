@@ -18,7 +18,7 @@ from errata.journal.events import Event
 from errata.journal.history import State
 from errata.models import EditableModel
 from errata.patches.base import Patch
-from errata.patches.states import StatePatch
+from errata.patches.records import RecordedPatch
 from errata.sheet import Sheet
 
 log = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ class Follower:
 
     def weight_edits(self) -> list[str]:
         """Ids of the edits that act on every answer alike."""
-        return [id for patch in self._patches if not isinstance(patch, StatePatch) for id in patch.edits]
+        return [id for patch in self._patches if not isinstance(patch, RecordedPatch) for id in patch.edits]
 
     def _read(self, state: State) -> tuple[list[Event], list[Patch]]:
         events = [event for event in self.sheet.events(self.state.head) if event.seq <= state.head]

@@ -13,13 +13,14 @@ from typing import Any
 from errata.editor import Editor, EditResult
 from errata.edits import Edit
 from errata.errors import BadConfig, ErrataError
-from errata.evaluate.asking import Heard, compared, listen
+from errata.evaluate.asking import Heard, compared, free_answers, listen
 from errata.evaluate.evidence import Answer, Evidence
 from errata.evaluate.gate import Gate, Verdict
 from errata.evaluate.metrics._base import measure, needs
-from errata.evaluate.questions import KINDS, MUST_FOLLOW, Question, questions_of
+from errata.evaluate.questions import KINDS, MUST_FOLLOW, Question, distinct_prompts, questions_of
+from errata.models import EditableModel
 from errata.patches.base import in_force
-from errata.patches.states import StatePatch
+from errata.patches.records import RecordedPatch
 from errata.serve.desk.firings import fired
 
 NEIGHBOURS = 100  # other edits in force whose prompts are asked, the newest ones
@@ -58,14 +59,16 @@ class Trial:
         self, editor: Editor, edits: Sequence[Edit], probes: Sequence[Question], gate: Gate, *, wide: bool
     ) -> None:
         """Ask everything before the edit. `wide`: other edits and the sheet's probes too, though no gate needs them."""
-        self._model, self._gate = editor.editable, gate
+        self._model, self._gate, self._wide = editor.editable, gate, wide
         self._known = wordings_of(editor)
         self._edits = [replace(edit, id=str(place)) for place, edit in enumerate(edits)]
-        self._own = questions_of(self._edits)
-        self._others = self._around(editor, probes) if wide or gate.conditions else []
+        own = questions_of(self._edits)
+        told = wide or gate.conditions  # else the edits' own prompts are all that anybody hears of
+        self._own = own if told else [question for question in own if question.kind == "reliability"]
+        self._others = self._around(editor, probes) if told else []
         self._asked = [*self._own, *self._others]
         self._count = len(editor.state.active()) + len(edits)
-        self._before: list[Heard] = listen(self._model, self._asked)
+        self._before: list[Heard] = self._listen()
         self.answers: list[Answer] = compared(self._asked, self._before, self._before)
         self.verdicts: list[Verdict] = []
         self.fired: list[list[dict[str, Any]]] = [[] for _ in edits]
@@ -81,9 +84,9 @@ class Trial:
 
     def judge(self, results: Sequence[EditResult]) -> None:
         """Ask everything again under the patch. Raises: Refused."""
-        now = listen(self._model, self._asked, self._before)
+        now = self._listen(self._before)
         self.answers = compared(self._asked, self._before, now)
-        if any(isinstance(patch, StatePatch) for patch in in_force(self._model)):
+        if self._wide and any(isinstance(patch, RecordedPatch) for patch in in_force(self._model)):
             known = self._known | {one.id: (one.prompt, one.target) for one in results}
             self.fired = [fired(self._model, edit.prompt, known) for edit in self._edits]
         if not self._gate.conditions:
@@ -100,6 +103,12 @@ class Trial:
             }
             raise Refused(f"the gate refused the edit and nothing was recorded: {reasons}", detail)
 
+    def _listen(self, before: list[Heard] | None = None) -> list[Heard]:
+        """Free answers, and scores where a gate may read them: every forward pass is time that answers wait for."""
+        if self._gate.conditions:
+            return listen(self._model, self._asked, before)
+        return hear(self._model, self._asked)
+
     def said(self) -> tuple[list[str], list[str]]:
         """The answers to the edits' own prompts: before, and under the patch."""
         own = [answer for answer in self.answers[: len(self._own)] if answer.question.kind == "reliability"]
@@ -112,6 +121,12 @@ class Trial:
             told(edit, [a for a in self.answers if a.question.edit == edit.id], around, self.fired[place])
             for place, edit in enumerate(self._edits)
         ]
+
+
+def hear(model: EditableModel, questions: Sequence[Question]) -> list[Heard]:
+    """What the model says to each question, without scores."""
+    said = free_answers(model, distinct_prompts(questions))
+    return [Heard(said[q.prompt], q.expected or "", None, None, None) for q in questions]
 
 
 def told(edit: Edit, answers: Sequence[Answer], around: list[dict[str, Any]], fired: Any) -> dict[str, Any]:

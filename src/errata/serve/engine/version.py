@@ -16,7 +16,8 @@ from transformers import PreTrainedModel
 from errata.errors import BadModel
 from errata.models import EditableModel
 from errata.patches.base import Patch, in_force
-from errata.patches.states import Firing, StatePatch
+from errata.patches.records import RecordedPatch
+from errata.patches.states import Firing
 from errata.patches.weights import WeightPatch
 
 
@@ -57,14 +58,14 @@ class Version:
 
     @contextmanager
     def recording(self) -> Iterator[list[Firing]]:
-        """Within the context the list grows by every state that an edit replaces.
+        """Within the context the list grows by everything that an edit answers.
 
         Patches may be shared with other versions; only one of them may run meanwhile.
         """
         firings: list[Firing] = []
         with ExitStack() as stack:
             lists = [
-                stack.enter_context(patch.record()) for patch in self.patches if isinstance(patch, StatePatch)
+                stack.enter_context(patch.record()) for patch in self.patches if isinstance(patch, RecordedPatch)
             ]
             yield firings
             for found in lists:
