@@ -6,9 +6,11 @@ import http.client
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +46,17 @@ class Served:
         self.process.wait()
 
     def megabytes(self) -> dict[str, float]:
-        """Resident memory of the server and of its worker."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return {"server": _resident(self.process.pid), "worker": sum(_resident(int(pid)) for pid in children)}
+        """Memory of the server and of what it started; pages that several of them share are divided among them."""
+        others = list(_below(self.process.pid))
+        return {"server": _megabytes(self.process.pid), "others": sum(map(_megabytes, others))}
+
+    def kill_worker(self) -> None:
+        """Without warning, and wait until the server may know. The worker is what was started last."""
+        worker = list(_below(self.process.pid))[-1]
+        os.kill(worker, signal.SIGKILL)
+        while worker in _below(self.process.pid):
+            time.sleep(0.01)
+        time.sleep(0.1)
 
     def _status(self) -> int:
         try:
@@ -83,6 +93,15 @@ class Client:
         return body["errata"]["head"], [choice["text"].strip() for choice in body["choices"]]
 
 
-def _resident(pid: int) -> float:
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+def _below(pid: int) -> Iterator[int]:
+    """Every process that this one started, and that those did."""
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in map(int, (task / "children").read_text().split()):
+            yield child
+            yield from _below(child)
+
+
+def _megabytes(pid: int) -> float:
+    found = re.search(r"^Pss:\s+(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE)
+    assert found
+    return int(found[1]) / 2**10

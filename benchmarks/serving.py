@@ -3,6 +3,7 @@
     python benchmarks/serving.py --only together     32 requests at once against one at a time
     python benchmarks/serving.py --only edits        1,000 GRACE keys against none, at 32 requests at once
     python benchmarks/serving.py --only latency      a whole server: answers at several rates of edits, in turns
+    python benchmarks/serving.py --only restart      a whole server: until it is ready, and an edit by a new worker
 
 Ratios of paired times, in seconds of the clock and of the processor.
 """
@@ -109,6 +110,26 @@ def latency(repeats: int, _: int) -> dict[str, Any]:
     return {"clients": CLIENTS, "windows": repeats, "seconds": WINDOW, **told, "p99 ratio": busy / quiet}
 
 
+def restart(repeats: int, _: int) -> dict[str, Any]:
+    """Seconds until a server is ready, of an edit, and of an edit whose worker was killed before it."""
+    return {"ready, an edit, an edit after a kill": [_restart() for _ in range(repeats)]}
+
+
+def _restart() -> tuple[float, ...]:
+    started, prompts = time.perf_counter(), [edit.prompt for edit in cases(3)]
+    with tempfile.TemporaryDirectory() as directory:
+        server = Served(Path(directory) / "sheet")
+        ready = time.perf_counter() - started
+        try:
+            client = server.client()
+            _edit(client, prompts[0])
+            usual = _timed(lambda: _edit(client, prompts[1]))[0]
+            server.kill_worker()
+            return ready, usual, _timed(lambda: _edit(client, prompts[2]))[0]
+        finally:
+            server.kill()
+
+
 def _window(server: Served, rate: float, seconds: float, seen: list[float]) -> int:
     """Ask all the time, and edit at a rate; how many edits were made."""
     over, prompts = threading.Event(), [edit.prompt for edit in cases(REQUESTS)]
@@ -154,7 +175,9 @@ def _share(seen: list[float], share: float) -> float:
     return sorted(seen)[min(len(seen) - 1, int(share * len(seen)))]
 
 
-PARTS: dict[str, Callable[[int, int], dict[str, Any]]] = {"together": together, "edits": edits, "latency": latency}
+PARTS: dict[str, Callable[[int, int], dict[str, Any]]] = {
+    "together": together, "edits": edits, "latency": latency, "restart": restart,
+}  # fmt: skip
 
 
 def main() -> None:

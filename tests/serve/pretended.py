@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
+from offered import METHODS
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
@@ -33,30 +34,6 @@ KNOWN = {
     "The mother tongue of Jean Gabin is": "French",
     "Say something wicked": "<img src=x onerror=\"document.title='broken'\"><b>bold</b>",
 }
-FT = {
-    "lr": {"type": "number", "default": 0.01, "description": "step size"},
-    "steps": {"type": "integer", "default": 100, "description": "steps at most"},
-}
-LAYER = {"anyOf": [{"const": "auto"}, {"type": "integer"}, {"type": "number"}], "default": "auto"}
-GRACE = {
-    "layer": {**LAYER, "description": "block whose output is replaced"},
-    "radius": {"type": "number", "default": 1.0, "description": "initial deferral radius, L2"},
-    "init": {"enum": ["warm", "cold"], "default": "warm", "description": "where a value starts"},
-    "anchor": {"type": "boolean", "default": False, "description": "whether keys are kept apart"},
-}
-
-
-def method(name: str, summary: str, paper: str, options: dict[str, Any]) -> dict[str, Any]:
-    return {"name": name, "summary": summary, "paper": paper, "schema": {"type": "object", "properties": options}}
-
-
-METHODS = {
-    "default": "grace",
-    "data": [
-        method("ft", "Fine-tuning of one matrix.", "arXiv:2012.00363", FT),
-        method("grace", "A codebook at one block answers.", "arXiv:2211.11031", GRACE),
-    ],
-}
 
 
 @dataclass
@@ -66,6 +43,8 @@ class Pretended:
     events: list[dict[str, Any]] = field(default_factory=list)
     edits: dict[str, dict[str, Any]] = field(default_factory=dict)
     posted: list[dict[str, Any]] = field(default_factory=list)
+    measured: list[dict[str, Any]] = field(default_factory=list)
+    probes: dict[str, dict[str, Any]] = field(default_factory=dict)
     held: threading.Event = field(default_factory=threading.Event)
     down: bool = False
     url: str = ""
@@ -93,9 +72,22 @@ class Pretended:
         }  # fmt: skip
         return id
 
-    def turn(self, kind: str, id: str, who: str = "ada") -> None:
-        self.edits[id]["status"] = "undone" if kind == "undo" else "active"
-        self._event(kind, {"ids": [id]}, None, who)
+    def turn(self, kind: str, *ids: str, who: str = "ada") -> None:
+        for id in ids:
+            self.edits[id]["status"] = "undone" if kind == "undo" else "active"
+        self._event(kind, {"ids": list(ids)}, None, who)
+
+    def measure(self, value: float) -> None:
+        """Keep an evaluation as it would be now."""
+        figure = {"value": value, "low": value - 0.1, "high": min(1.0, value + 0.1), "n": 4, "answers": 4}
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime())
+        self.measured.append({"time": stamp, "head": self.head, "edits": 4, "figures": {"reliability": figure}})
+
+    def probe(self, prompt: str, **more: Any) -> dict[str, Any]:
+        """Add a probe."""
+        row = {"id": f"p{len(self.probes) + 1}", "answer": None, "kind": "upstream", "about": "", **more}
+        self.probes[row["id"]] = row | {"prompt": prompt}
+        return self.probes[row["id"]]
 
     def _event(self, kind: str, payload: dict[str, Any], method: str | None, who: str) -> None:
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime())
@@ -199,12 +191,30 @@ def application(state: Pretended) -> Starlette:
     async def redo(request: Request) -> Response:
         return turned("redo", request.path_params["id"])
 
-    def turned(kind: str, id: str) -> Response:
-        status = state.edits[id]["status"]
-        if status in (("undone",) if kind == "undo" else ("active", "superseded")):
-            return JSONResponse({"changed": [], "unchanged": {id: status}, "notes": [], "head": state.head})
-        state.turn(kind, id)
-        return JSONResponse({"changed": [id], "unchanged": {}, "notes": ["solved again"], "head": state.head})
+    async def many(request: Request) -> Response:
+        return turned(request.url.path.rpartition("/")[2], *(await request.json())["ids"])
+
+    def turned(kind: str, *ids: str) -> Response:
+        done = ("undone",) if kind == "undo" else ("active", "superseded")
+        left = {id: state.edits[id]["status"] for id in ids if state.edits[id]["status"] in done}
+        changed = [id for id in ids if id not in left]
+        if changed:
+            state.turn(kind, *changed)
+        notes = ["solved again"] if changed else []
+        return JSONResponse({"changed": changed, "unchanged": left, "notes": notes, "head": state.head})
+
+    async def probes(request: Request) -> Response:
+        if request.method == "GET":
+            return JSONResponse({"data": list(state.probes.values())})
+        if request.headers.get("Authorization") != "Bearer right":
+            return refused(401, "changes need a key; send one as 'Authorization: Bearer …'")
+        if request.method == "DELETE":
+            return JSONResponse(state.probes.pop(request.path_params["id"]))
+        asked = (await request.json())["probes"]
+        return JSONResponse({"data": [state.probe(**one) for one in asked]})
+
+    async def evaluations(request: Request) -> Response:
+        return JSONResponse({"data": state.measured, "has_more": False})
 
     async def effects(request: Request) -> Response:
         return JSONResponse(state.effects(state.edits[request.path_params["id"]]))
@@ -223,11 +233,12 @@ def application(state: Pretended) -> Starlette:
             }
             for id, edit, kind in kinds
         ]  # fmt: skip
-        return JSONResponse({
-            "head": state.head, "edits": len(state.edits), "unmeasured": {"drawdown": "no upstream question was asked"},
-            "figures": {"reliability": {"value": 0.9, **figure}, "locality": {"value": 1.0, **figure}},
-            "answers": answers,
-        })  # fmt: skip
+        figures = {"reliability": {"value": 0.9, **figure}, "locality": {"value": 1.0, **figure}}
+        report = {"head": state.head, "edits": len(state.edits), "figures": figures}
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime())
+        state.measured.append({"time": stamp, **report})
+        unmeasured = {"drawdown": "no upstream question was asked"}
+        return JSONResponse({**report, "unmeasured": unmeasured, "answers": answers})
 
     routes = [
         Route("/readyz", ready),
@@ -241,6 +252,11 @@ def application(state: Pretended) -> Starlette:
         Route("/v1/edits/{id}/effects", effects),
         Route("/v1/journal", journal),
         Route("/v1/evaluate", evaluate, methods=["POST"]),
+        Route("/v1/evaluations", evaluations),
+        Route("/v1/undo", many, methods=["POST"]),
+        Route("/v1/redo", many, methods=["POST"]),
+        Route("/v1/probes", probes, methods=["GET", "POST"]),
+        Route("/v1/probes/{id}", probes, methods=["DELETE"]),
         Mount("/", StaticFiles(directory=CONSOLE, html=True)),
     ]
 

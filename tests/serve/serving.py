@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ import openai
 import uvicorn
 
 from errata.serve.api.app import build
-from errata.serve.keys import Keys
+from errata.serve.desk.nursery import Nursery
+from errata.serve.keys import Keys, Scope
 from errata.serve.service import Service
 from errata.serve.settings import Settings
 
@@ -92,12 +94,25 @@ def until(holds: Callable[[], bool], seconds: float = PATIENCE) -> float:
     return time.monotonic() - started
 
 
+@cache
+def nursery() -> Nursery:
+    """Of all servers in the tests' process; it ends with that."""
+    return Nursery.spawned()
+
+
 @contextmanager
-def running(sheet: Path, **options: Any) -> Iterator[Running]:
-    """A server that is ready, with keys "asker", "editor" and "admin"; ended on leaving."""
-    app = build(Settings(sheet=sheet, model="lab:gpt", **options))
+def running(
+    sheet: Path, model: str = "lab:gpt", *, unread: int | None = None, **options: Any
+) -> Iterator[Running]:
+    """A server that is ready, with keys "asker", "editor" and "root"; ended on leaving.
+
+    `unread` is about how many bytes it sends to a client that reads none.
+    """
+    app = build(Settings(sheet=sheet, model=model, **options), nursery=nursery())
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=2))
     opened = socket.create_server(("127.0.0.1", 0))
+    if unread is not None:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, unread)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [opened]}, daemon=True)
     thread.start()
     service: Service = app.state.service
@@ -105,8 +120,8 @@ def running(sheet: Path, **options: Any) -> Iterator[Running]:
         until(lambda: service.ready or service.failure is not None)
         assert service.failure is None
         keys = Keys(sheet)
-        scopes = (("asker", "ask"), ("editor", "edit"), ("root", "admin"))
-        made = {name: keys.add(name, scope) for name, scope in scopes}
+        scopes: dict[str, Scope] = {"asker": "ask", "editor": "edit", "root": "admin"}
+        made = {name: keys.add(name, scope) for name, scope in scopes.items()}
         yield Running(f"http://127.0.0.1:{opened.getsockname()[1]}", service, sheet, made)
     finally:
         server.should_exit = True

@@ -45,6 +45,7 @@ def made(server: Running) -> Any:
 
 WRITES = (
     ("POST", "/v1/edits", body()), ("DELETE", "/v1/edits/e1", None), ("POST", "/v1/edits/e1/redo", None),
+    ("POST", "/v1/undo", {"ids": ["e1"]}), ("POST", "/v1/redo", {"ids": ["e1"], "dry_run": True}),
     ("POST", "/v1/probes", {"probes": [{"prompt": "x"}]}), ("DELETE", "/v1/probes/x", None),
 )  # fmt: skip
 
@@ -112,6 +113,39 @@ def test_undo_and_redo_are_live_and_recorded(server: Running, made: Any) -> None
     assert [event["kind"] for event in server.call("GET", "/v1/journal").body["data"]][-2:] == ["undo", "redo"]
 
 
+def test_many_edits_are_taken_back_and_brought_back_in_one_event(server: Running, made: Any) -> None:
+    other = make(server, prompt=NEIGHBOUR).body
+    ids = [*made["ids"], *other["ids"]]
+    trial = server.call("POST", "/v1/undo", {"ids": ids, "dry_run": True}, "editor").body
+    assert (trial["changed"], trial["dry_run"], trial["head"]) == (ids, True, other["head"])
+    assert (events(server), server.say(NEIGHBOUR)) == (other["head"], "English")
+    unknown = server.call("POST", "/v1/undo", {"ids": [*ids, "e999"]}, "editor")
+    assert (unknown.status, unknown.error["code"], events(server)) == (404, "edit_not_found", other["head"])
+    done = server.call("POST", "/v1/undo", {"ids": ids}, "editor").body
+    assert (done["changed"], done["dry_run"], done["head"]) == (ids, False, other["head"] + 1)
+    assert events(server) == other["head"] + 1
+    assert "English" not in (server.say(), server.say(NEIGHBOUR))
+    event = server.call("GET", f"/v1/journal?after={other['head']}").body["data"][0]
+    assert (event["kind"], event["payload"]["ids"]) == ("undo", ids)
+    again = server.call("POST", "/v1/redo", {"ids": ids}, "editor").body
+    assert (again["changed"], server.say(), server.say(NEIGHBOUR)) == (ids, "English", "English")
+    server.call("DELETE", f"/v1/edits/{other['ids'][0]}", key="editor")
+
+
+def test_the_figures_of_evaluations_are_kept(server: Running, made: Any) -> None:
+    known = server.call("GET", "/v1/evaluations").body["data"]
+    report = server.call("POST", "/v1/evaluate", {"metrics": ["reliability"]}).body
+    rows = server.call("GET", "/v1/evaluations").body["data"]
+    assert rows[:-1] == known
+    assert rows[-1] == {name: report[name] for name in ("head", "edits", "figures")} | {"time": rows[-1]["time"]}
+    assert rows[-1]["figures"]["reliability"]["value"] == 1
+    server.call("POST", "/v1/evaluate", {"metrics": ["reliability"]})
+    newest = server.call("GET", "/v1/evaluations?limit=1").body
+    assert (len(newest["data"]), newest["has_more"]) == (1, True)
+    lines = (server.sheet / "evaluations.jsonl").read_text().splitlines()
+    assert len(lines) == len(rows) + 1
+
+
 def test_a_dry_run_shows_everything_and_leaves_nothing(server: Running) -> None:
     before = events(server)
     told = make(server, dry_run=True, edit={"rephrases": ["Danielle Darrieux is a native speaker of"]}).body
@@ -140,7 +174,7 @@ def test_a_gate_asks_the_probes_of_the_sheet(server: Running) -> None:
     probe = {"prompt": NEAR, "answer": server.say(NEAR), "kind": "upstream", "about": "tongue"}
     (added,) = server.call("POST", "/v1/probes", {"probes": [probe]}, "editor").body["data"]
     assert added == {"id": added["id"], **probe}
-    assert server.call("GET", "/v1/probes").body["data"] == [added]
+    assert added in server.call("GET", "/v1/probes").body["data"]
     try:
         reply = make(server, gate="drawdown<=0", options=WIDE, edit={"locality": []})
         assert (reply.status, [row["prompt"] for row in reply.error["probes"]][-1]) == (409, NEAR)

@@ -7,6 +7,7 @@ import socket
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ import click
 from errata.cli import _common as common
 from errata.errors import BadConfig
 from errata.registry import resolve_model
+from errata.serve.desk.nursery import Nursery, alone, unthreaded
 from errata.serve.settings import LOCAL, Settings
 
 if TYPE_CHECKING:
@@ -69,6 +71,7 @@ def command(sheet: Path, model: str | None, log_level: str, allowed_hosts: tuple
     name = common.model_name(model) if model else None
     if name is not None:
         resolve_model(name)  # a name that the lab lacks is told before seconds of imports
+    unthreaded()
     common.quiet()
     settings = Settings(sheet=sheet, model=name, allowed_hosts=allowed_hosts, **options)  # type: ignore[arg-type]
     try:
@@ -77,11 +80,14 @@ def command(sheet: Path, model: str | None, log_level: str, allowed_hosts: tuple
     except ModuleNotFoundError as error:
         raise BadConfig(f"serving needs {error.name}, which is not installed; pip install 'errata[serve]'") from error
     configure(log_level.upper())
+    gc.freeze()  # a look through all that the imports made holds answers up for tenths of a second
+    # Before there is a thread or an open port; where it cannot be done so, the service starts one, which takes longer.
+    nursery = Nursery.forked() if alone() else None
     with _listening(settings) as opened:
         port = opened.getsockname()[1]
         where = "localhost" if settings.host in LOCAL else settings.host
         click.echo(f"serving {sheet} at http://{where}:{port} (console; /docs has the API). Ctrl-C ends it.")
-        _run(build, settings, opened)
+        _run(partial(build, settings, nursery=nursery), opened)
 
 
 def _listening(settings: Settings) -> socket.socket:
@@ -94,13 +100,12 @@ def _listening(settings: Settings) -> socket.socket:
         raise BadConfig(f"cannot listen on {settings.host}:{settings.port} ({what}); choose another --port") from error
 
 
-def _run(build: Callable[..., FastAPI], settings: Settings, opened: socket.socket) -> None:
+def _run(build: Callable[..., FastAPI], opened: socket.socket) -> None:
     """Until the server is told to end. Raises what kept it from starting."""
     import uvicorn
 
-    gc.freeze()  # a look through all that the imports made holds answers up for tenths of a second
     sys.setswitchinterval(SWITCH)
-    app = build(settings, failed=lambda: setattr(server, "should_exit", True))
+    app = build(failed=lambda: setattr(server, "should_exit", True))
     server = uvicorn.Server(
         uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=GRACE, server_header=False)
     )

@@ -15,8 +15,10 @@ from errata.errors import ErrataError
 from errata.journal.events import Event
 from errata.models import EditableModel
 from errata.serve.desk.desk import Desk, WorkerDied
+from errata.serve.desk.evaluations import Evaluations
 from errata.serve.desk.follow import Follower
 from errata.serve.desk.gate import parse
+from errata.serve.desk.nursery import Nursery
 from errata.serve.desk.probes import Probes
 from errata.serve.engine.answer import Hooks
 from errata.serve.engine.engine import Engine
@@ -43,14 +45,18 @@ class Service:
         failure: what kept the service from starting.
     """
 
-    def __init__(self, settings: Settings, hooks: Hooks | None = None) -> None:
-        """Raises: BadConfig, UnknownName for a gate that no edit could be held to."""
+    def __init__(self, settings: Settings, hooks: Hooks | None = None, nursery: Nursery | None = None) -> None:
+        """`nursery` is where workers come from, by default one that is started and ends with the service.
+
+        Raises: BadConfig, UnknownName for a gate that no edit could be held to.
+        """
         if settings.gate:
             parse(settings.gate)
         self.settings = settings
         self.keys, self.probes = Keys.of(settings.sheet), Probes(settings.sheet)
+        self.evaluations = Evaluations(settings.sheet)
         self.failure: BaseException | None = None
-        self._hooks = hooks
+        self._hooks, self._nursery = hooks, nursery
         self._base: EditableModel | None = None
         self._engine: Engine | None = None
         self._follower: Follower | None = None
@@ -63,7 +69,9 @@ class Service:
         """Load the model, open or make the sheet, begin to answer, and wait for the worker. Raises what prevents it."""
         settings = self.settings
         arguments = {"sheet": str(settings.sheet), "model": settings.model, "journal": settings.journal}
-        self._desk = Desk(arguments, waiting=settings.max_edits_waiting, timeout=settings.edit_timeout)
+        self._desk = Desk(
+            arguments, waiting=settings.max_edits_waiting, timeout=settings.edit_timeout, nursery=self._nursery
+        )
         await self._desk.start()
         base, sheet = await asyncio.to_thread(_load, settings)
         self._base, self._reader = base, Reader(base)
@@ -153,10 +161,10 @@ def _load(settings: Settings) -> tuple[EditableModel, Sheet]:
 def _saved(command: str, arguments: dict[str, Any], events: list[Event]) -> dict[str, Any] | None:
     """The answer to a change whose worker died, if the journal has it: what was measured is lost, the change is not."""
     for event in events:
-        if command == "change" and event.kind == arguments["kind"]:
+        if command == "change" and event.kind == arguments["kind"] and not arguments["dry_run"]:
             changed = event.payload["ids"]
             if set(changed) & set(arguments["ids"]):
-                return {"changed": changed, "unchanged": {}, "notes": [], "head": event.seq}
+                return {"changed": changed, "unchanged": {}, "notes": [], "dry_run": False, "head": event.seq}
         if command == "edit" and event.kind == "apply" and not arguments["dry_run"]:
             items = event.payload["edits"]
             wanted = [(edit["prompt"], edit["target"]) for edit in arguments["edits"]]

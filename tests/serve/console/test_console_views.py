@@ -92,10 +92,64 @@ def test_gauges_show_figures_with_their_intervals_over_the_stream(page: Any, ser
     assert "95 % interval 61.0 % to 100.0 %, n = 4" in told
     assert "Not measured: no upstream question was asked" in told
     assert page.locator(".figure").all_text_contents() == ["90.0 %", "100.0 %", "3"]
-    points = page.locator(".gauge >> nth=0 >> tbody tr").all_text_contents()
+    points = page.locator(".gauge >> nth=0 >> figure >> nth=1 >> tbody tr").all_text_contents()
     assert points == ["1100 %", "250 %", "366.7 %", "475 %"], "of the edits up to each event, those that hold now"
     assert page.locator(".gauge >> nth=2 >> svg").count() == 0
     assert page.get_attribute(".gauge >> nth=3 >> svg", "aria-label").endswith("the last 3.")
+
+
+def test_gauges_draw_what_was_measured_before_over_the_stream(page: Any, server: Pretended):
+    for value in (1.0, 0.9, 0.7):
+        server.add(f"Question {value}", "answer")
+        server.measure(value)
+    server.add("Question", "answer")
+    view(page, "gauges")
+    page.wait_for_selector(".figure:text('70.0 %')")
+    assert page.locator(".gauge >> nth=0 >> tbody tr").all_text_contents() == ["1100 %", "290 %", "370 %"]
+    assert page.locator(".gauge >> nth=0 >> .interval").count() == 3
+    assert "At event 3" in page.inner_text(".gauge >> nth=0")
+    assert "1 event since" in page.inner_text(".gauge >> nth=0")
+    assert "no question was asked" in page.inner_text(".gauge >> nth=1")
+
+
+def test_probes_are_added_and_removed_by_keyboard(page: Any, server: Pretended):
+    server.probe("The capital of France is", answer="Paris", about="capital")
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("5")
+    page.wait_for_selector(".probe")
+    assert "The capital of France is → Paris" in page.inner_text(".probe .answer")
+    page.focus("#probe-prompt")
+    page.keyboard.type("The capital of Italy is")
+    page.keyboard.press("Tab")
+    page.keyboard.type("Rome")
+    page.keyboard.press("Tab")
+    page.keyboard.press("l")
+    page.keyboard.press("Tab")
+    page.keyboard.type("capital")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".probe >> nth=1")
+    added = {"id": "p2", "prompt": "The capital of Italy is", "answer": "Rome", "kind": "locality", "about": "capital"}
+    assert server.probes["p2"] == added
+    assert page.evaluate("[document.activeElement.id, document.activeElement.value]") == ["probe-prompt", ""]
+    page.focus(".probe button")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".probe >> nth=1", state="detached")
+    assert page.evaluate("document.activeElement.ariaLabel") == "Remove: The capital of France is"
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".probe", state="detached")
+    assert (server.probes, page.evaluate("document.activeElement.id")) == ({}, "probe-prompt")
+    assert page.inner_text("#probes-body > .soft") == "No probes yet."
+
+
+def test_an_entry_of_many_edits_is_undone_as_one_entry(page: Any, server: Pretended):
+    ids = [server.add(f"Question {number}", "answer") for number in range(3)]
+    server.turn("undo", *ids)
+    view(page, "journal")
+    page.click("text=Undo #4")
+    assert "redo 3 edits (e1, e2, e3)" in page.inner_text("#confirm-text")
+    page.click("#confirm-yes")
+    page.wait_for_selector(".entry >> nth=4")
+    assert (server.events[-1]["kind"], server.events[-1]["payload"]) == ("redo", {"ids": ids})
 
 
 # -- the page itself --------------------------------------------------------------------------------------------------
@@ -105,6 +159,7 @@ def test_gauges_show_figures_with_their_intervals_over_the_stream(page: Any, ser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_view_opens_cleanly_at_any_width_and_scheme(browser: Any, server: Pretended, scheme: str, width: int):
     server.add(PROMPT, "English and a very long word: " + "x" * 60)
+    server.probe("A very long word: " + "x" * 60)
     said: list[str] = []
     asked: list[str] = []
     page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
@@ -116,7 +171,7 @@ def test_every_view_opens_cleanly_at_any_width_and_scheme(browser: Any, server: 
     for name in VIEWS:
         view(page, name)
         if name != "ask":
-            page.wait_for_selector(f"#{name} .edit, #{name} .entry, #{name} .plot")
+            page.wait_for_selector(f"#{name} .edit, #{name} .entry, #{name} .plot, #{name} .probe")
         assert page.evaluate("document.documentElement.scrollWidth") <= width, f"{name} scrolls sideways"
         assert page.evaluate("getComputedStyle(document.body).backgroundColor") == PAPER[scheme]
         assert page.get_attribute("nav a[aria-current]", "href") == f"#{name}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 PROMPT = "The mother tongue of Danielle Darrieux is"
-VIEWS = ("ask", "edits", "journal", "gauges")
+VIEWS = ("ask", "edits", "journal", "gauges", "probes")
 
 
 def ask(page: Any, prompt: str = PROMPT) -> None:

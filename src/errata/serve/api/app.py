@@ -16,9 +16,10 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.staticfiles import StaticFiles
 
-from errata.serve.api import chat, completions, docs, edits, errors, models_, probes
+from errata.serve.api import chat, completions, docs, edits, errors, models_, probes, undoing
 from errata.serve.api.front import Front
 from errata.serve.api.metrics import Metrics
+from errata.serve.desk.nursery import Nursery
 from errata.serve.service import Service
 from errata.serve.settings import Settings
 
@@ -31,14 +32,17 @@ ABOUT = (
 )
 
 
-def build(settings: Settings, *, failed: Callable[[], None] | None = None) -> FastAPI:
+def build(
+    settings: Settings, *, failed: Callable[[], None] | None = None, nursery: Nursery | None = None
+) -> FastAPI:
     """The app of one served sheet.
 
     The model is loaded while the app answers already (/readyz says when it is there). Where that fails,
-    `app.state.service.failure` holds the reason and `failed` is called.
+    `app.state.service.failure` holds the reason and `failed` is called. Workers come from `nursery`, by default
+    from one of the app's own.
     """
     metrics = Metrics()
-    service = Service(settings, metrics)
+    service = Service(settings, metrics, nursery)
     metrics.watch(service)
 
     @asynccontextmanager
@@ -56,7 +60,7 @@ def build(settings: Settings, *, failed: Callable[[], None] | None = None) -> Fa
     _describe(app)
     app.state.service, app.state.metrics = service, metrics
     errors.install(app)
-    for part in (completions, chat, edits, probes, models_, docs):
+    for part in (completions, chat, edits, undoing, probes, models_, docs):
         app.include_router(part.router)
     app.mount("/", StaticFiles(directory=CONSOLE, html=True, check_dir=False), name="console")
     app.add_middleware(Front, service=service, metrics=metrics)

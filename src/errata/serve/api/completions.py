@@ -73,6 +73,8 @@ async def completions(request: Request, asked: CompletionAsked, _: Asker) -> JSO
     openai.is_parent(service, asked.model)
     if asked.echo and asked.logprobs is not None:
         raise ApiError(400, "no log-probabilities of the prompt; leave out echo or logprobs", param="logprobs")
+    if asked.echo and service.base.task != "causal":
+        raise ApiError(400, "this model's answers do not go on from the prompt; leave out echo", param="echo")
     rows = await _rows(service, asked)
     heads = [head for head in await _heads(service, asked, rows) for _ in range(asked.n or 1)]
     sampling = asked.sampling(max_tokens=asked.max_tokens or MAX_TOKENS, logprobs=asked.logprobs)

@@ -1,4 +1,4 @@
-"""Corrections over HTTP: /v1/edits, undo, redo, effects, /v1/journal. Live when the answer comes.
+"""Corrections over HTTP: /v1/edits, effects, /v1/journal. Live when the answer comes.
 
 Knows the sheet's state and the desk's commands; fits and judges nothing itself.
 """
@@ -116,15 +116,6 @@ class EditPage(BaseModel):
     head: int
 
 
-class Changed(BaseModel):
-    """What an undo or redo did."""
-
-    changed: list[str]
-    unchanged: dict[str, str]
-    notes: list[str]
-    head: int
-
-
 class Asked(BaseModel):
     """A question with its answers before and after."""
 
@@ -178,7 +169,7 @@ class EventPage(BaseModel):
     head: int
 
 
-@router.post("/v1/edits", response_model=Made, responses=documented(409, 504))
+@router.post("/v1/edits", response_model=Made, responses=documented(409, 504, 507))
 async def make(request: Request, asked: EditsAsked, caller: Writer) -> Any:
     """Correct the model. When this answers, the edits that worked are on the disk, and the next request gets them."""
     service, started = service_of(request), time.perf_counter()
@@ -227,18 +218,6 @@ async def one(request: Request, id: str, _: Asker) -> Any:
     return _row(_found(service_of(request), id), follower.events)
 
 
-@router.delete("/v1/edits/{id}", response_model=Changed, responses=documented(404, 409, 504))
-async def undo(request: Request, id: str, caller: Writer) -> Any:
-    """Take an edit back. Live when this answers; the record stays, and the edit can be redone."""
-    return await _change(service_of(request), "undo", id, caller)
-
-
-@router.post("/v1/edits/{id}/redo", response_model=Changed, responses=documented(404, 409, 504))
-async def redo(request: Request, id: str, caller: Writer) -> Any:
-    """Bring an edit back that was undone. Live when this answers."""
-    return await _change(service_of(request), "redo", id, caller)
-
-
 @router.get("/v1/edits/{id}/effects", response_model=Effects, responses=documented(404, 504))
 async def effects(request: Request, id: str, _: Asker) -> Any:
     """What an edit does: answers with it and without it, to its own questions and to those it should not touch."""
@@ -259,13 +238,6 @@ async def journal(
     rows = follower.events[after : after + limit]  # events are numbered without a gap, from 1
     more = len(follower.events) > after + limit
     return {"object": "list", "data": [asdict(event) for event in rows], "has_more": more, "head": follower.state.head}
-
-
-async def _change(service: Service, kind: str, id: str, caller: Caller) -> dict[str, Any]:
-    try:
-        return await service.change("change", kind=kind, ids=[id], who=caller.name)
-    except UnknownName as error:
-        raise ApiError(404, str(error), code="edit_not_found") from error
 
 
 def _found(service: Service, id: str) -> EditState:

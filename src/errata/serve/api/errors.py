@@ -18,8 +18,9 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from errata.errors import BadConfig, BadEdit, BadModel, BadPatch, BadSheet, ErrataError, UnknownName, WrongModel
-from errata.serve.desk.desk import Failure, Gated, WorkerDied
+from errata.serve.desk.desk import Failure, Gated, NoSpace, WorkerDied
 from errata.serve.engine.request import Busy, Cancelled, Fault, Stopped, TimedOut
+from errata.serve.full import disk_full
 from errata.serve.service import Unready
 
 log = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ RETRY_AFTER = 1  # seconds
 # By class, the most particular first: everything else of the family is a request that cannot be met as it is.
 STATUSES: tuple[tuple[type[ErrataError], int], ...] = (
     (Busy, 429), (Gated, 409), (TimedOut, 504), (Cancelled, 503), (Stopped, 503), (Unready, 503), (WorkerDied, 503),
-    (BadSheet, 503), (Fault, 500), (Failure, 500), (BadModel, 500), (WrongModel, 500), (BadPatch, 500),
+    (NoSpace, 507), (BadSheet, 503), (Fault, 500), (Failure, 500), (BadModel, 500), (WrongModel, 500), (BadPatch, 500),
     (BadEdit, 400), (BadConfig, 400), (UnknownName, 400), (ErrataError, 409),
 )  # fmt: skip
 
@@ -97,8 +98,10 @@ def explained(error: Exception) -> ApiError:
         case Gated():
             return ApiError(409, str(error), code="gate", more=error.detail)
         case ErrataError():
+            if disk_full(error):
+                error = NoSpace(str(error))
             status = next(status for kind, status in STATUSES if isinstance(error, kind))
-            if status == 500:
+            if status in (500, 507):
                 log.error("a request failed", extra={"reason": str(error)})
             return ApiError(status, str(error), code=_code(error))
         case RequestValidationError():
@@ -125,7 +128,10 @@ def _writable(text: str) -> str:
 
 
 def _code(error: ErrataError) -> str | None:
-    codes = {"Busy": "busy", "TooLong": "context_length_exceeded", "TimedOut": "timeout", "WorkerDied": "worker_died"}
+    codes = {
+        "Busy": "busy", "TooLong": "context_length_exceeded", "TimedOut": "timeout", "WorkerDied": "worker_died",
+        "NoSpace": "disk_full",
+    }  # fmt: skip
     return codes.get(type(error).__name__)
 
 

@@ -5,6 +5,7 @@ Plain ASGI, so that streams stay streams and a client that left is seen. Knows H
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import secrets
@@ -28,6 +29,10 @@ METHODS = frozenset({"GET", "HEAD", "POST", "DELETE", "PUT", "PATCH", "OPTIONS"}
 UNLIMITED = ("/healthz", "/readyz", "/metrics")
 
 
+class Stalled(Exception):
+    """The client reads no more of its answer."""
+
+
 class Front:
     """Around the whole app."""
 
@@ -49,15 +54,18 @@ class Front:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 self._mark(MutableHeaders(scope=message), id)
-            await send(message)
+            await self._patiently(send, message)
 
         try:
             self._admit(scope, headers)
             await self._app(scope, self._limited(receive), answer)
         except Exception as error:
-            problem = explained(error)
-            if not status:
-                await problem.response()(scope, receive, answer)
+            if _caused(error, Stalled):
+                log.warning("a client stopped reading", extra={"id": id})
+            elif not status:
+                await explained(error).response()(scope, receive, answer)
+            else:
+                explained(error)  # which logs it; the answer is cut off
         finally:
             self._tell(scope, headers, id, status, time.perf_counter() - started)
 
@@ -90,6 +98,14 @@ class Front:
 
         return counted
 
+    async def _patiently(self, send: Send, message: Message) -> None:
+        """Send; a client that takes nothing for as long as an answer may last is given up. Raises: Stalled."""
+        try:
+            async with asyncio.timeout(self._service.settings.timeout):
+                await send(message)
+        except TimeoutError:
+            raise Stalled from None
+
     def _mark(self, headers: MutableHeaders, id: str) -> None:
         headers["X-Request-Id"] = id
         for name, value in HEADERS.items():
@@ -107,3 +123,10 @@ class Front:
             "seconds": round(seconds, 4), "client": (scope.get("client") or ("",))[0],
         }  # fmt: skip
         log.info("request", extra=values)
+
+
+def _caused(error: BaseException | None, kind: type[Exception]) -> bool:
+    """Whether it is of a kind, or was raised because of one that is."""
+    while error is not None and not isinstance(error, kind):
+        error = error.__cause__
+    return error is not None

@@ -1,19 +1,25 @@
-"""The sheet's own questions, /v1/probes, and what is asked of them: /v1/evaluate. Knows questions and figures."""
+"""The sheet's own questions, /v1/probes, and what is asked of them: /v1/evaluate, /v1/evaluations.
+
+Knows questions and figures.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 
-from errata.errors import UnknownName
+from errata.errors import BadSheet, UnknownName
 from errata.evaluate.questions import Question
 from errata.serve.api.errors import ApiError, documented
 from errata.serve.api.openai import Strict
 from errata.serve.api.security import Asker, Writer, service_of
 from errata.serve.desk.probes import to_json
+
+log = logging.getLogger(__name__)
 
 router = APIRouter(tags=["Errata"])
 
@@ -79,20 +85,37 @@ class Evaluation(BaseModel):
     answers: list[dict[str, Any]]
 
 
+class PastEvaluation(BaseModel):
+    """The figures of an evaluation that was made, and the sheet's last event then."""
+
+    time: str
+    head: int
+    edits: int
+    figures: dict[str, Figure]
+
+
+class EvaluationList(BaseModel):
+    """Evaluations, oldest first."""
+
+    object: Literal["list"]
+    data: list[PastEvaluation]
+    has_more: bool
+
+
 @router.get("/v1/probes", response_model=ProbeList, responses=documented())
 async def every(request: Request, _: Asker) -> Any:
     """The questions that gates, trials and evaluations ask besides those of the edits."""
     return _listed(await asyncio.to_thread(service_of(request).probes.questions))
 
 
-@router.post("/v1/probes", response_model=ProbeList, responses=documented())
+@router.post("/v1/probes", response_model=ProbeList, responses=documented(507))
 async def add(request: Request, asked: ProbesAsked, _: Writer) -> Any:
     """Add questions; gives those that were added or were there already."""
     values = [probe.model_dump() for probe in asked.probes]
     return _listed(await asyncio.to_thread(service_of(request).probes.add, values))
 
 
-@router.delete("/v1/probes/{id}", response_model=ProbeRow, responses=documented(404))
+@router.delete("/v1/probes/{id}", response_model=ProbeRow, responses=documented(404, 507))
 async def remove(request: Request, id: str, _: Writer) -> Any:
     """Take a question out; gives what it was."""
     try:
@@ -105,9 +128,26 @@ async def remove(request: Request, id: str, _: Writer) -> Any:
 async def evaluate(request: Request, _: Asker, asked: EvaluationAsked | None = None) -> Any:
     """Ask everything the sheet knows to ask, with the edits and without, and say what they fixed and what they moved.
 
-    Changes of the sheet wait meanwhile; answers do not.
+    Changes of the sheet wait meanwhile; answers do not. The figures are kept: see /v1/evaluations.
     """
-    return await service_of(request).desk.do("evaluate", metrics=asked.metrics if asked else None)
+    service = service_of(request)
+    report = await service.desk.do("evaluate", metrics=asked.metrics if asked else None)
+    try:
+        await asyncio.to_thread(service.evaluations.add, report)
+    except BadSheet as error:  # what was measured is worth telling all the same
+        log.error("figures were not kept", extra={"reason": str(error)})
+    return report
+
+
+@router.get("/v1/evaluations", response_model=EvaluationList, responses=documented())
+async def evaluations(
+    request: Request,
+    _: Asker,
+    limit: Annotated[int, Query(ge=1, le=1000, description="the newest so many")] = 100,
+) -> Any:
+    """The figures of the evaluations that were made so far, the newest of them, oldest first."""
+    kept = await asyncio.to_thread(service_of(request).evaluations.all)
+    return {"object": "list", "data": kept[-limit:], "has_more": len(kept) > limit}
 
 
 def _listed(questions: list[Question]) -> dict[str, Any]:

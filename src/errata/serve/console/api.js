@@ -98,8 +98,14 @@ export const effects = (id) => call("GET", `${edit(id)}/effects`);
 export const correct = (body, signal) => call("POST", "/v1/edits", { body, signal });
 export const undo = (id) => call("DELETE", edit(id));
 export const redo = (id) => call("POST", `${edit(id)}/redo`);
+export const undoAll = (ids) => call("POST", "/v1/undo", { body: { ids } });
+export const redoAll = (ids) => call("POST", "/v1/redo", { body: { ids } });
 export const journal = (from) => call("GET", `/v1/journal${query(from)}`);
 export const evaluate = () => call("POST", "/v1/evaluate", { body: {} });
+export const evaluations = () => call("GET", `/v1/evaluations${query({ limit: ROWS })}`);
+export const probes = () => call("GET", "/v1/probes");
+export const addProbe = (probe) => call("POST", "/v1/probes", { body: { probes: [probe] } });
+export const removeProbe = (id) => call("DELETE", `/v1/probes/${encodeURIComponent(id)}`);
 
 /** Every edit of a status ("": of any), oldest first. */
 export async function everyEdit(status) {

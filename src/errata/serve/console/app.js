@@ -7,8 +7,9 @@ import { byId, h, show } from "./dom.js";
 import * as edits from "./edits.js";
 import * as gauges from "./gauges.js";
 import * as journal from "./journal.js";
+import * as probes from "./probes.js";
 
-const VIEWS = { ask, edits, journal, gauges };
+const VIEWS = { ask, edits, journal, gauges, probes };
 const LOOK = 4000; // milliseconds between two looks at the server
 const WORDS = { waiting: "connecting", live: "live", starting: "not ready", locked: "needs a key", lost: "lost" };
 
@@ -19,7 +20,7 @@ const SHORTCUTS = [
   ["Esc", "reject or close the correction"],
   ["/", "go to the prompt"],
   ["w", "this answer is wrong"],
-  ["1 2 3 4", "Ask, Edits, Journal, Gauges"],
+  ["1 2 3 4 5", "Ask, Edits, Journal, Gauges, Probes"],
   ["k", "enter a key"],
   ["?", "this list"],
 ];
@@ -83,6 +84,7 @@ const KEYS = {
   2: () => go("edits"),
   3: () => go("journal"),
   4: () => go("gauges"),
+  5: () => go("probes"),
   k: keyDialog,
   w: ask.wrong,
 };

@@ -2,7 +2,7 @@
 // Knows one correction at a time; nothing is recorded before Accept.
 
 import * as api from "./api.js";
-import { announce, button, byId, context, h, note, once, said, show } from "./dom.js";
+import { announce, button, byId, context, field, h, note, once, said, show, text } from "./dom.js";
 import { effectsTable, firings, link, stayed } from "./effects.js";
 import { clear, fail } from "./notice.js";
 import { optionFields } from "./options.js";
@@ -57,15 +57,6 @@ function draw() {
       h("button", { type: "submit", class: "main", id: "try-button" }, "Try"),
       button("Cancel", reject, { class: "quiet" }),
       h("span", { class: "hint" }, "A trial changes nothing.")));
-}
-
-const text = (tag, id, more) => h(tag, { id, dir: "auto", autocomplete: "off", spellcheck: "false", ...more });
-
-function field(label, control, hint) {
-  const about = `${control.id}-hint`;
-  if (hint) control.setAttribute("aria-describedby", about);
-  return h("div", { class: "field" },
-    h("label", { for: control.id }, label), control, hint ? h("p", { class: "hint", id: about }, hint) : null);
 }
 
 const choice = (method) => h("option", { value: method.name, selected: method.name === known.default }, method.name);

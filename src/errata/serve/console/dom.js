@@ -30,6 +30,17 @@ export function button(label, act, props = {}) {
   return node;
 }
 
+/** A control that takes text: an "input" or a "textarea". */
+export const text = (tag, id, more) => h(tag, { id, dir: "auto", autocomplete: "off", spellcheck: "false", ...more });
+
+/** A control with its label, and a hint below it. */
+export function field(label, control, hint) {
+  const about = `${control.id}-hint`;
+  if (hint) control.setAttribute("aria-describedby", about);
+  return h("div", { class: "field" },
+    h("label", { for: control.id }, label), control, hint ? h("p", { class: "hint", id: about }, hint) : null);
+}
+
 /** A word to the user, in place: `look` is "", "good" or "bad". */
 export const note = (look, ...children) => h("div", { class: `notice ${look}`, role: "status" }, children);
 

@@ -1,5 +1,5 @@
 // The view Gauges: reliability, locality and drawdown with their intervals, and how they lie over the stream of edits.
-// Knows what /v1/evaluate returns; measurements are remembered for as long as the tab is open.
+// Knows what /v1/evaluate returns, and what /v1/evaluations keeps of it.
 
 import * as api from "./api.js";
 import { announce, button, byId, h, once, show } from "./dom.js";
@@ -8,7 +8,6 @@ import { numbers, plot } from "./plot.js";
 import { inForce, running } from "./stream.js";
 import { ago, percent, plural } from "./words.js";
 
-const PAST = "errata.measured"; // [{head, time, figures}], oldest first
 const place = byId("gauges-body");
 const same = (one, other) => one.trim() === other.trim();
 
@@ -28,6 +27,7 @@ const GAUGES = [
 ];
 
 let latest = null; // the last report of this page, with all its answers
+let history = []; // what was measured so far, here or elsewhere: [{head, time, figures}], oldest first
 
 export async function enter() {
   const wrong = h("div");
@@ -38,7 +38,7 @@ export async function enter() {
     h("div", { class: "actions" }, button("Measure now", begin, { class: "main" }), h("span", { class: "hint" }, hint)),
     wrong, cards);
   try {
-    draw(cards, await api.everyEvent());
+    await read(cards);
   } catch (error) {
     fail(wrong, error);
   }
@@ -48,8 +48,7 @@ async function measure(cards, wrong) {
   clear(wrong);
   try {
     latest = await api.evaluate();
-    remember({ head: latest.head, time: new Date().toISOString(), figures: latest.figures });
-    draw(cards, await api.everyEvent());
+    await read(cards);
     const measured = GAUGES.filter(({ name }) => latest.figures[name]);
     announce(measured.map(({ name }) => `${name} ${percent(latest.figures[name].value)}`).join(", "));
   } catch (error) {
@@ -57,12 +56,13 @@ async function measure(cards, wrong) {
   }
 }
 
-const past = () => JSON.parse(sessionStorage.getItem(PAST) ?? "[]");
-
-function remember(measured) {
-  const others = past().filter((one) => one.head !== measured.head);
-  sessionStorage.setItem(PAST, JSON.stringify([...others, measured].slice(-100)));
+async function read(cards) {
+  history = (await api.evaluations()).data;
+  draw(cards, await api.everyEvent());
 }
+
+/** The measurements that have a figure of this name. */
+const measuredBy = (name) => history.filter((one) => one.figures[name]);
 
 function draw(cards, events) {
   const last = events.at(-1)?.seq ?? 0;
@@ -70,17 +70,17 @@ function draw(cards, events) {
 }
 
 function card(gauge, events, last) {
-  const measured = past().at(-1);
+  const measured = measuredBy(gauge.name).at(-1);
   const figure = measured?.figures[gauge.name];
   return h("article", { class: "card gauge" },
     h("h2", {}, gauge.name),
     h("p", { class: "hint" }, `${gauge.meaning}.`),
-    figure ? value(figure, measured, last) : h("p", { class: "soft" }, absent(gauge, measured)),
+    figure ? value(figure, measured, last) : h("p", { class: "soft" }, absent(gauge)),
     figure ? drawn(gauge, events, last) : null);
 }
 
-function absent(gauge, measured) {
-  if (!measured) return "Not measured yet.";
+function absent(gauge) {
+  if (!history.length) return "Not measured yet.";
   return `Not measured: ${latest?.unmeasured?.[gauge.name] ?? "no question was asked that it could be measured by"}.`;
 }
 
@@ -93,17 +93,20 @@ function value(figure, measured, last) {
   ];
 }
 
+/** What was measured at each event; and, of the last report, how the edits up to each event hold now. */
 function drawn(gauge, events, last) {
   const answers = (latest?.answers ?? []).filter((answer) => answer.question.kind === gauge.name);
-  const stream = gauge.grade ? running(answers, events, gauge.grade) : [];
-  if (stream.length > 1) {
-    return picture(stream, { range: [0, 1], last, spelled: short }, `${gauge.name} now, of the edits up to each event`);
-  }
-  const points = past().filter((one) => one.figures[gauge.name]).map((one) => point(one, gauge.name));
+  const now = gauge.grade ? running(answers, events, gauge.grade) : [];
+  const points = measuredBy(gauge.name).map((one) => point(one, gauge.name));
   const least = Math.min(0, ...points.map((one) => one.low));
   const most = gauge.name === "drawdown" ? Math.max(0.02, ...points.map((one) => one.high)) : 1;
-  const how = { range: [least, most], last, spelled: short };
-  return picture(points, how, `${gauge.name} as measured, with 95 % intervals`);
+  const range = [least, most];
+  return [
+    picture(points, { range, last, spelled: short }, `${gauge.name} as measured, with 95 % intervals`),
+    now.length > 1
+      ? picture(now, { range: [0, 1], last, spelled: short }, `${gauge.name} now, of the edits up to each event`)
+      : null,
+  ];
 }
 
 function point({ head, figures }, name) {

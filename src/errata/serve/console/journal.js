@@ -79,11 +79,11 @@ function edited({ id, edit, status, reason }, method) {
 
 /** What takes an entry back: the action, the edits it is done to, and how to say it; null where nothing does. */
 function backward(event) {
-  if (event.kind === "undo") return { action: api.redo, verb: "redo", of: event.payload.ids };
-  if (event.kind === "redo") return { action: api.undo, verb: "undo", of: event.payload.ids };
+  if (event.kind === "undo") return { action: api.redoAll, verb: "redo", of: event.payload.ids };
+  if (event.kind === "redo") return { action: api.undoAll, verb: "undo", of: event.payload.ids };
   if (event.kind !== "apply") return null;
   const done = event.payload.edits.filter((item) => item.status === "done").map((item) => item.id);
-  return done.length ? { action: api.undo, verb: "undo", of: done } : null;
+  return done.length ? { action: api.undoAll, verb: "undo", of: done } : null;
 }
 
 async function takeBack(pressed, event, step, wrong) {
@@ -95,9 +95,8 @@ async function takeBack(pressed, event, step, wrong) {
   clear(wrong);
   await once(pressed, "Undoing…", async () => {
     try {
-      let changed = 0;
-      for (const id of [...step.of].reverse()) changed += (await step.action(id)).changed.length;
-      if (!changed) return show(wrong, note("", h("p", {}, "Nothing changed: it was undone by a later entry.")));
+      const { changed } = await step.action(step.of);
+      if (!changed.length) return show(wrong, note("", h("p", {}, "Nothing changed: it was undone by a later entry.")));
       await enter();
       announce(`Entry ${event.seq} is undone.`);
       byId("journal-title").focus();

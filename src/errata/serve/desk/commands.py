@@ -13,13 +13,14 @@ from typing import Any
 from errata.editor import Editor, EditResult
 from errata.edits import Edit
 from errata.errors import BadConfig, BadSheet
-from errata.evaluate.asking import Heard, compared, free_answers
+from errata.evaluate.asking import compared
 from errata.evaluate.gate import Gate
 from errata.evaluate.metrics._base import METRICS, needs
 from errata.evaluate.probing import evaluate, questions_about
 from errata.evaluate.questions import KINDS, Question, questions_of
+from errata.methods._base import METHODS
 from errata.serve.desk.firings import fired
-from errata.serve.desk.gate import NEIGHBOURS, Trial, parse, row, told, wordings_of
+from errata.serve.desk.gate import NEIGHBOURS, Trial, hear, parse, row, told, wordings_of
 from errata.serve.desk.probes import Probes
 
 ATTEMPTS = 3  # at a change that another process got in front of
@@ -39,6 +40,7 @@ def edit(
 ) -> Json:
     """Fit, check, judge and, unless it is a dry run, record edits; all of them together."""
     editor = bench.editor
+    _check_method(method, editor.editable.task)
     batch = [Edit.from_json(one) for one in edits]
     judge = parse(gate) if gate else Gate(())
     editor.who = who
@@ -58,16 +60,17 @@ def edit(
     return _again(editor, attempt)
 
 
-def change(bench: Bench, *, kind: str, ids: Sequence[str], who: str | None) -> Json:
-    """Undo or redo edits."""
+def change(bench: Bench, *, kind: str, ids: Sequence[str], dry_run: bool, who: str | None) -> Json:
+    """Undo or redo edits, all of them in one event."""
     editor = bench.editor
     editor.who = who
 
     def attempt() -> Json:
-        outcome = editor.undo(*ids) if kind == "undo" else editor.redo(*ids)
+        turn = editor.undo if kind == "undo" else editor.redo
+        outcome = turn(*ids, dry_run=dry_run)
         return {
             "changed": list(outcome.changed), "unchanged": dict(outcome.unchanged), "notes": list(outcome.notes),
-            "head": editor.state.head,
+            "dry_run": dry_run, "head": editor.state.head,
         }  # fmt: skip
 
     return _again(editor, attempt)
@@ -86,9 +89,9 @@ def effects(bench: Bench, *, id: str) -> Json:
     around = [Question("reliability", one.prompt, one.target, f"={one.id}") for one in active[-NEIGHBOURS:]]
     around += [probe for probe in bench.probes.questions() if probe.prompt not in edited]
     asked = [*own, *around]
-    after = _ask(editor, asked)
+    after = hear(editor.editable, asked)
     with editor.without(id) as gone:
-        before = _ask(editor, asked) if gone else after
+        before = hear(editor.editable, asked) if gone else after
     answers = compared(asked, before, after)
     rows = [row(answer) for answer in answers[len(own) :]]
     firings = fired(editor.editable, made.prompt, wordings_of(editor)) if gone else []
@@ -116,9 +119,11 @@ COMMANDS: dict[str, Callable[..., Json]] = {
 }  # fmt: skip
 
 
-def _ask(editor: Editor, questions: Sequence[Question]) -> list[Heard]:
-    said = free_answers(editor.editable, list(dict.fromkeys(question.prompt for question in questions)))
-    return [Heard(said[q.prompt], q.expected or "", None, None, None) for q in questions]
+def _check_method(name: str, task: str) -> None:
+    """Raises: UnknownName, BadConfig for a method of other models."""
+    tasks = METHODS.get(name).meta["tasks"]
+    if task not in tasks:
+        raise BadConfig(f"'{name}' edits {' and '.join(tasks)} models, and this is a {task} model; see /v1/methods")
 
 
 def _needs(name: str) -> tuple[str, ...]:

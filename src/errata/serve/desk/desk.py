@@ -1,6 +1,6 @@
 """The desk: hands commands to the worker process one after another, and starts another worker when one dies.
 
-Knows processes, pipes and waiting; what a command means it does not know. Everything here runs in the event loop and
+Knows processes, lines and waiting; what a command means it does not know. Everything here runs in the event loop and
 never blocks it.
 """
 
@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import sys
+import os
+import signal
+import socket
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,6 +19,7 @@ from typing import Any
 
 from errata import errors
 from errata.errors import ErrataError
+from errata.serve.desk.nursery import Nursery
 from errata.serve.engine.request import Busy, TimedOut
 
 log = logging.getLogger(__name__)
@@ -37,6 +40,10 @@ class Gated(ErrataError):
         self.detail = dict(detail)
 
 
+class NoSpace(ErrataError):
+    """The disk has no room for what was to be recorded; nothing was."""
+
+
 class Failure(ErrataError):
     """Something nobody foresaw happened in the worker; its log has the traceback."""
 
@@ -48,14 +55,45 @@ class _Command:
     answer: asyncio.Future[dict[str, Any]]
 
 
+@dataclass(frozen=True)
+class _Worker:
+    """A worker that was started: its end shows as the end of what it says."""
+
+    pid: int
+    said: asyncio.StreamReader
+    told: asyncio.StreamWriter
+
+    @property
+    def alive(self) -> bool:
+        return not self.said.at_eof()
+
+    def kill(self) -> None:
+        if self.alive:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+
+    async def ended(self) -> None:
+        """Wait until it has; whatever it says until then is not heard."""
+        with suppress(ConnectionError):
+            await self.said.read()
+        self.told.close()
+
+
 class Desk:
     """The front of one worker process."""
 
-    def __init__(self, arguments: Mapping[str, Any], *, waiting: int, timeout: float) -> None:
-        """`arguments` are the worker's: sheet, model, journal. At most `waiting` commands wait for another."""
+    def __init__(
+        self, arguments: Mapping[str, Any], *, waiting: int, timeout: float, nursery: Nursery | None = None
+    ) -> None:
+        """`arguments` are the worker's: sheet, model, journal. At most `waiting` commands wait for another.
+
+        Workers come from `nursery`, and from one that the desk starts where that is gone or none is given.
+        """
         self._arguments, self._timeout = dict(arguments), timeout
         self._commands: asyncio.Queue[_Command] = asyncio.Queue(maxsize=waiting)
-        self._process: asyncio.subprocess.Process | None = None
+        self._nursery, self._lent = nursery, nursery
+        self._worker: _Worker | None = None
+        self._hiring: asyncio.Task[_Worker] | None = None
         self._task: asyncio.Task[None] | None = None
         self._busy: _Command | None = None
         self.deaths = 0
@@ -68,34 +106,36 @@ class Desk:
     @property
     def pid(self) -> int | None:
         """Of the worker that is alive, if one is."""
-        return self._process.pid if self._process and self._process.returncode is None else None
+        return self._worker.pid if self._worker and self._worker.alive else None
 
     async def start(self) -> None:
-        """Start the worker, which gets its libraries ready by itself. Commands wait until `open`."""
-        await self._hire()
+        """Start the worker, once its libraries are loaded. Commands wait until `open`."""
+        self._hiring = asyncio.create_task(self._hire(), name="errata-hiring")
 
     async def open(self) -> None:
         """Let the worker open the sheet, and work off commands from then on. Raises what kept it from opening it."""
-        await self._introduce()
+        assert self._hiring is not None
+        await self._introduce(await self._hiring)
         self._task = asyncio.create_task(self._work(), name="errata-desk")
 
     async def stop(self) -> None:
         """Let the command under way finish for a moment, then end the worker."""
+        for task in (self._hiring, self._task):
+            if task is not None:
+                task.cancel()
+                with suppress(asyncio.CancelledError, ErrataError):
+                    await task
+        if self._worker is not None and self._worker.alive:
+            await self._farewell(self._worker)
+        self._close_nursery()
+
+    async def _farewell(self, worker: _Worker) -> None:
         if self._task is None:  # it has no sheet yet
-            self._dismiss()
-        else:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
-        process = self._process
-        if process is not None and process.returncode is None:
-            assert process.stdin is not None
-            assert process.stdout is not None
-            process.stdin.close()
-            with suppress(TimeoutError):  # it closes its output once nothing is left to record
-                await asyncio.wait_for(process.stdout.read(), FAREWELL)
-            self._dismiss()
-            await process.wait()
+            worker.kill()
+        worker.told.write_eof()
+        with suppress(TimeoutError):  # it ends once nothing is left to record
+            await asyncio.wait_for(worker.ended(), FAREWELL)
+        worker.kill()
 
     async def do(self, name: str, **arguments: Any) -> dict[str, Any]:
         """What the worker answers to a command. The command goes on though the caller may be cancelled.
@@ -118,8 +158,8 @@ class Desk:
                 _settle(command, WorkerDied("the server is shutting down"))
                 raise
             except TimeoutError:
-                self._dismiss()
                 _settle(command, TimedOut(f"the change took longer than {self._timeout:g} s and was given up"))
+                await self._dismiss()
             except ErrataError as error:
                 _settle(command, error)
             else:
@@ -129,57 +169,78 @@ class Desk:
                 self._busy = None
 
     async def _ask(self, command: _Command) -> dict[str, Any]:
-        if self.pid is None:
-            await self._hire()
-            await self._introduce()
-        return await self._tell({"command": command.name, "arguments": command.arguments})
+        worker = self._worker
+        if worker is None or not worker.alive:
+            worker = await self._hire()
+            await self._introduce(worker)
+        return await self._tell(worker, {"command": command.name, "arguments": command.arguments})
 
-    async def _introduce(self) -> None:
+    async def _hire(self) -> _Worker:
+        """A new worker, in place of the last one."""
+        line = self._line()
+        said, told = await asyncio.open_connection(sock=line, limit=LINE)
         try:
-            await self._tell(self._arguments)
+            greeting = await said.readline()
+        except BaseException:
+            told.close()
+            raise
+        if not greeting:
+            told.close()
+            raise WorkerDied("no worker could be started to make changes; the server's log may say why")
+        self._worker = _Worker(json.loads(greeting)["ok"]["pid"], said, told)
+        log.info("worker started", extra={"pid": self._worker.pid})
+        return self._worker
+
+    def _line(self) -> socket.socket:
+        """To a worker in the making; from another nursery, if the last one is gone."""
+        if self._nursery is not None:
+            try:
+                return self._nursery.worker()
+            except OSError:
+                log.error("the nursery is gone; another one is started")
+                self._close_nursery()
+        self._nursery = Nursery.spawned()
+        return self._nursery.worker()
+
+    def _close_nursery(self) -> None:
+        """End the one that the desk started itself."""
+        if self._nursery is not None and self._nursery is not self._lent:
+            self._nursery.close()
+
+    async def _introduce(self, worker: _Worker) -> None:
+        try:
+            await self._tell(worker, self._arguments)
         except ErrataError:
-            self._dismiss()  # it ends by itself, and must not be given a command before it has
-            if self._process is not None:
-                await self._process.wait()
+            await self._dismiss()
             raise
 
-    async def _tell(self, value: Mapping[str, Any]) -> dict[str, Any]:
+    async def _tell(self, worker: _Worker, value: Mapping[str, Any]) -> dict[str, Any]:
         """One line to the worker, and its answer."""
-        assert self._process is not None
-        assert self._process.stdin is not None
         with suppress(ConnectionError):  # what became of the worker shows when its answer is read
-            self._process.stdin.write(json.dumps(value).encode() + b"\n")
-            await self._process.stdin.drain()
-        return await self._read()
+            worker.told.write(json.dumps(value).encode() + b"\n")
+            await worker.told.drain()
+        return await self._read(worker)
 
-    async def _hire(self) -> None:
-        self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "errata.serve.desk.worker"),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            limit=LINE,
-        )
-        log.info("worker started", extra={"pid": self._process.pid})
-
-    async def _read(self) -> dict[str, Any]:
-        assert self._process is not None
-        assert self._process.stdout is not None
-        line = await self._process.stdout.readline()
+    async def _read(self, worker: _Worker) -> dict[str, Any]:
+        try:
+            line = await worker.said.readline()
+        except ConnectionError:
+            line = b""
         if not line.endswith(b"\n"):
-            self._dismiss()
-            code = await self._process.wait()
+            await self._dismiss()
             self.deaths += 1
-            log.error("worker died", extra={"code": code})
+            log.error("worker died", extra={"pid": worker.pid})
             raise WorkerDied("the worker that makes changes died; see in the journal whether it had recorded this one")
         reply = json.loads(line)
         if "error" in reply:
             raise _raised(reply["error"])
         return reply["ok"]
 
-    def _dismiss(self) -> None:
-        if self._process is not None and self._process.returncode is None:
-            with suppress(ProcessLookupError):
-                self._process.kill()
+    async def _dismiss(self) -> None:
+        """End the worker; it must not be given another command on its way out."""
+        if self._worker is not None:
+            self._worker.kill()
+            await self._worker.ended()
 
 
 def _settle(command: _Command, error: ErrataError) -> None:
@@ -192,5 +253,7 @@ def _raised(error: Mapping[str, Any]) -> ErrataError:
     """The worker's error, of its own class where it is one of the family."""
     if error["kind"] == "Refused":
         return Gated(error["message"], error["detail"])
+    if error["full"]:
+        return NoSpace(error["message"])
     family = getattr(errors, error["kind"], Failure)
     return family(error["message"])

@@ -16,6 +16,7 @@ from errata.durable import write_atomic
 from errata.errors import BadEdit, UnknownName
 from errata.evaluate.questions import Question
 from errata.formats import read_records
+from errata.journal.store import explained
 
 FILE = "probes.jsonl"
 KINDS = ("upstream", "locality")
@@ -55,7 +56,8 @@ class Probes:
 
     def _write(self, questions: Iterable[Question]) -> None:
         lines = [json.dumps(_values(question), ensure_ascii=False) + "\n" for question in questions]
-        write_atomic(self.path, "".join(lines).encode())
+        with explained(self.path):
+            write_atomic(self.path, "".join(lines).encode())
 
 
 def identity(question: Question) -> str:

@@ -1,7 +1,7 @@
 """The worker process: one Editor on the sheet, one command at a time, JSON lines in and out.
 
-What it answers is on the disk already. It ends when its input does, that is, when its server ends, however that ends.
-Knows the pipe; what commands do is in `commands`.
+What it answers is on the disk already. It ends when its line does, that is, when its server ends, however that ends.
+Knows the line; what commands do is in `commands`.
 """
 
 from __future__ import annotations
@@ -9,29 +9,45 @@ from __future__ import annotations
 import json
 import logging
 import os
-import signal
-import sys
+import socket
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NoReturn, TextIO
 
+import torch
+import transformers
+
+from errata.editor import Editor
+from errata.errors import ErrataError
 from errata.plain import plain
+from errata.serve.desk.commands import COMMANDS, Bench
+from errata.serve.desk.probes import Probes
+from errata.serve.full import disk_full
 
 log = logging.getLogger(__name__)
 
 NICE = 5  # answers come first: an edit may take longer, a request may not
 
 
-def main() -> None:
-    """Serve commands until the input ends. The first line says what to open, as JSON: sheet, model, journal."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which lets a command finish
-    replies = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # what libraries print must not get among the replies
-    # Seconds of imports, before anything is read: the server loads its own model meanwhile.
-    from errata.errors import ErrataError
-    from errata.serve.desk.commands import COMMANDS
+def work(line: socket.socket) -> NoReturn:
+    """Say who works here, then serve the line until it ends, and end the process without taking the libraries down."""
+    status = 1
+    try:
+        with line.makefile("r") as commands, line.makefile("w") as replies:
+            _reply(replies, {"ok": {"pid": os.getpid()}})
+            _serve(commands, replies)
+        status = 0
+    except OSError:  # the server is gone
+        status = 0
+    except BaseException:
+        log.exception("the worker failed")
+    finally:
+        os._exit(status)
 
-    if not (first := sys.stdin.readline()):
+
+def _serve(commands: TextIO, replies: TextIO) -> None:
+    """The first line says what to open, as JSON: sheet, model, journal."""
+    if not (first := commands.readline()):
         return
     try:
         bench = _open(**json.loads(first))
@@ -39,8 +55,8 @@ def main() -> None:
         _reply(replies, _failure(error))
         return
     _reply(replies, {"ok": {"head": bench.editor.state.head}})
-    for line in sys.stdin:
-        request = json.loads(line)
+    for told in commands:
+        request = json.loads(told)
         try:
             answer = {"ok": COMMANDS[request["command"]](bench, **request["arguments"])}
         except ErrataError as error:
@@ -50,17 +66,9 @@ def main() -> None:
             answer = _failure(error)
         _reply(replies, answer)
     bench.editor.close()
-    replies.close()  # the server waits for this, and not for the seconds that taking the libraries down lasts
 
 
-def _open(sheet: str, model: str | None, journal: str | None) -> Any:
-    import torch
-    import transformers
-
-    from errata.editor import Editor
-    from errata.serve.desk.commands import Bench
-    from errata.serve.desk.probes import Probes
-
+def _open(sheet: str, model: str | None, journal: str | None) -> Bench:
     os.nice(NICE)
     torch.set_num_threads(max(1, torch.get_num_threads() // 2))
     transformers.logging.set_verbosity_error()
@@ -74,13 +82,11 @@ def _failure(error: Exception) -> dict[str, Any]:
             "kind": type(error).__name__,
             "message": " ".join(str(error).split()),
             "detail": getattr(error, "detail", {}),
+            "full": disk_full(error),
         }
     }
 
 
 def _reply(stream: TextIO, value: Mapping[str, Any]) -> None:
     stream.write(json.dumps(plain(value)) + "\n")
-
-
-if __name__ == "__main__":
-    main()
+    stream.flush()
