@@ -49,9 +49,10 @@ STATES: dict[str, Any] = {
 # For methods that train an editor first: on what they are asked for here, since nothing else can be learned of a
 # random model.
 TRAINING: dict[str, Any] = {
-    "steps": 180, "every": 180, "batch": 4, "lr": 2e-3, "lr_steps": 0.05, "step": 0.5, "rank": 64, "layer": 1,
+    "steps": 120, "every": 120, "batch": 4, "lr": 2e-3, "lr_steps": 0.005, "step": 0.1, "rank": 64, "layer": 1,
     "edit_weight": 1.0,
 }  # fmt: skip
+PASSES = 16  # small updates, as many as it takes: edits made one after another then hardly disturb the earlier ones
 TRAINED_ON = ("gpt2", "t5", "bert")
 UNASKED = ("router",)  # kinds of patches that are fitted without running the model
 UNREACHABLE: dict[str, Any] = {"lr": 1e-9, "steps": 1}
@@ -66,7 +67,8 @@ def options(name: str, arch: str = "", dtype: torch.dtype = torch.float32, **mor
     known = _options_of(name)
     if method.meta["needs_training"]:
         known -= TRAINING.keys()
-        return {"editor": str(trained(name, arch, dtype))} | {key: more[key] for key in more if key in known}
+        wanted = {"editor": str(trained(name, arch, dtype)), "passes": PASSES} | more
+        return {key: value for key, value in wanted.items() if key in known}
     wanted = OPTIONS[method.meta["patch"]] | (STATES if searches_states(name) else {}) | more
     return {key: value for key, value in wanted.items() if key in known}
 

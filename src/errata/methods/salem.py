@@ -85,7 +85,7 @@ def _samples(model: EditableModel, lessons: Sequence[Lesson]) -> list[Sample]:
         if count < LEAST:
             raise BadConfig(
                 f"the training data has {count} samples that {_MEANS[group]}, and the choice of the matrix needs at "
-                f"least {LEAST}; add some, or look at more edits (--choosing)"
+                f"least {LEAST}; add some, look at more edits (--choosing), or name the block (--layer)"
             )
     return samples
 
