@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, required=True, help="inner width of the edited MLPs")
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
-    figure, axes = plt.subplots(1, len(SHOWN), figsize=(4 * len(SHOWN), 3.6), sharey=True, layout="constrained")
+    figure, axes = plt.subplots(1, len(SHOWN), figsize=(4 * len(SHOWN) + 3, 3.6), sharey=True, layout="constrained")
     for path in given.results:
         results = Results.open(path)
         each = "one at a time" if results.recipe.size == 1 else f"rounds of {results.recipe.size}"
@@ -47,7 +47,7 @@ def main() -> None:
         top = axis.secondary_xaxis("top", functions=(lambda n: n / given.width, lambda share: share * given.width))
         top.set_xlabel(f"edits / inner width ({given.width})", fontsize="small")
     axes[0].set_ylabel("share, with 95 % intervals")
-    axes[-1].legend(fontsize="x-small")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper", fontsize="small")
     figure.savefig(given.out, dpi=110)
 
 
