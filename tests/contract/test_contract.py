@@ -33,10 +33,12 @@ from errata import Edit, Editor
 from errata.errors import BadModel, CannotExport
 from errata.methods._base import METHODS
 from errata.models import EditableModel
+from errata.models.arch import Linear
 from errata.models.losses import target_loss
 from errata.patches.base import Patch
 from errata.patches.export import export_lora
 from errata.patches.files import load_patch, save_patch
+from errata.patches.weights import WeightPatch
 
 ARCHITECTURES = ("gpt2", "llama", "gpt_neox", "qwen2", "opt", "t5", "bert")
 TEXT = ("gpt2", "llama", "gpt_neox", "qwen2", "opt")
@@ -221,9 +223,9 @@ def test_undo_in_the_middle_leaves_the_others(name: str, arch: str) -> None:
 
 
 @everywhere
-def test_weights_export_as_lora_and_codebooks_refuse(name: str, arch: str, tmp_path: Path) -> None:
+def test_matrices_export_as_lora_and_everything_else_refuses(name: str, arch: str, tmp_path: Path) -> None:
     model, patch = patched(name, arch)
-    if patch.kind != "weights":
+    if not isinstance(patch, WeightPatch) or not all(_is_matrix(model, path) for path in patch.deltas):
         with pytest.raises(CannotExport):
             export_lora(model, [patch], tmp_path / "lora")
         assert not (tmp_path / "lora").exists()
@@ -236,6 +238,12 @@ def test_weights_export_as_lora_and_codebooks_refuse(name: str, arch: str, tmp_p
     adapted = PeftModel.from_pretrained(plain.model, tmp_path / "lora").eval()
     with torch.no_grad():
         torch.testing.assert_close(adapted(**inputs).logits, model.model(**inputs).logits, atol=1e-4, rtol=1e-4)
+
+
+def _is_matrix(model: EditableModel, parameter: str) -> bool:
+    """Whether it is the weight of a linear module, which is all that LoRA can change."""
+    path, _, leaf = parameter.rpartition(".")
+    return leaf == "weight" and isinstance(model.model.get_submodule(path), Linear)
 
 
 @once_a_task
