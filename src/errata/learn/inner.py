@@ -21,7 +21,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from errata.edits import Edit
 from errata.learn.course import Course
 from errata.learn.lessons import Lesson
-from errata.learn.objective import Asked, divergence, kept, log_chances, right, wanted
+from errata.learn.objective import Asked, averaged, divergence, kept, log_chances, right, wanted
 from errata.models import Batch, EditableModel
 from errata.models.factors import gradient_factors
 from errata.models.hooks import as_matrix
@@ -122,14 +122,7 @@ class EditableTraining(Course):
 
     @torch.no_grad()
     def validate(self, lessons: Sequence[Lesson]) -> Mapping[str, float]:
-        sums: dict[str, float] = {}
-        counts: dict[str, int] = {}
-        for number, start in enumerate(range(0, len(lessons), self.size)):
-            part = lessons[start : start + self.size]
-            for name, (value, n) in self._figures(part, random.Random(f"validation {number}")).items():
-                sums[name] = sums.get(name, 0.0) + value * n
-                counts[name] = counts.get(name, 0) + n
-        return {name: sums[name] / max(1, counts[name]) for name in sums}
+        return averaged(self._figures, lessons, self.size)
 
     def state(self) -> dict[str, Tensor]:
         return dict(self.editable.state_dict())

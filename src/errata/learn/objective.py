@@ -7,7 +7,7 @@ those of the model without the edit (MEND, SaLEM, ENN). Knows lessons, batches a
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -92,3 +92,19 @@ def right(logits: Tensor, gold: Tensor) -> Tensor:
     chosen = logits.argmax(-1)
     gold = gold[:, gold.shape[1] - chosen.shape[1] :]
     return ((chosen == gold) | (gold == IGNORED)).all(1)
+
+
+Figures = Callable[[Sequence[Lesson], random.Random], Mapping[str, tuple[float, int]]]
+"""Means over lessons that are made together as one batch of edits, each with how many it is of."""
+
+
+def averaged(figures: Figures, lessons: Sequence[Lesson], size: int) -> dict[str, float]:
+    """Figures over the lessons in batches of `size`, each drawn from a generator of its own, the same at every call."""
+    sums: dict[str, float] = {}
+    counts: dict[str, int] = {}
+    for number, start in enumerate(range(0, len(lessons), size)):
+        part = lessons[start : start + size]
+        for name, (value, n) in figures(part, random.Random(f"validation {number}")).items():
+            sums[name] = sums.get(name, 0.0) + value * n
+            counts[name] = counts.get(name, 0) + n
+    return {name: sums[name] / max(1, counts[name]) for name in sums}
