@@ -72,8 +72,9 @@ function headOf(reply) {
 async function read(reply) {
   try {
     return await reply.json();
-  } catch {
-    return null;
+  } catch (error) {
+    if (error instanceof SyntaxError) return null; // no JSON; a body that was broken off is no answer at all
+    throw error;
   }
 }
 
