@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from errata.edits import Edit
@@ -24,7 +26,7 @@ from errata.learn.lessons import Lesson
 from errata.learn.objective import Asked, averaged, divergence, kept, log_chances, right, wanted
 from errata.models import Batch, EditableModel
 from errata.models.factors import gradient_factors
-from errata.models.hooks import as_matrix
+from errata.models.hooks import added, as_matrix
 from errata.models.losses import target_loss
 
 Changes = Mapping[str, Tensor]
@@ -33,19 +35,9 @@ Changes = Mapping[str, Tensor]
 MEASURED = 64  # edits from which the unit of a step is taken
 
 
-@contextmanager
-def changed(model: EditableModel, changes: Changes) -> Iterator[None]:
+def changed(model: EditableModel, changes: Changes) -> AbstractContextManager[None]:
     """Inside, the model computes with the changes added to its matrices; gradients reach them."""
-
-    def adding(change: Tensor) -> Callable[[nn.Module, Any, Tensor], Tensor]:
-        return lambda _module, args, output: output + (args[0].float() @ change.T).to(output.dtype)
-
-    handles = [model.model.get_submodule(path).register_forward_hook(adding(one)) for path, one in changes.items()]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+    return added(model.model, {path: partial(functional.linear, weight=one) for path, one in changes.items()})
 
 
 def encoded(model: EditableModel, edits: Sequence[Edit]) -> Batch:

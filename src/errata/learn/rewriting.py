@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from errata.edits import Edit
 from errata.errors import WrongModel
@@ -25,7 +25,7 @@ from errata.learn.objective import Asked, averaged, divergence, kept, log_chance
 from errata.models import Batch, EditableModel
 from errata.models.arch import Linear
 from errata.models.factors import Factors, gradient_factors
-from errata.models.hooks import as_matrix, capture
+from errata.models.hooks import added, as_matrix, capture
 from errata.models.losses import IGNORED, target_loss
 
 Pairs = tuple[Tensor, Tensor]
@@ -89,21 +89,13 @@ def real_tokens(model: EditableModel, path: str, batch: Batch) -> Tensor:
     return batch.attention_mask.bool()
 
 
-@contextmanager
-def rewritten(model: EditableModel, updates: Updates) -> Iterator[None]:
+def rewritten(model: EditableModel, updates: Updates) -> AbstractContextManager[None]:
     """Inside, the model computes with the updates added to its matrices; gradients reach them."""
 
-    def adding(B: Tensor, A: Tensor) -> Callable[[nn.Module, Any, Tensor], Tensor]:
-        return lambda _module, args, output: output + (args[0].float() @ A.T @ B.T).to(output.dtype)
+    def part(B: Tensor, A: Tensor) -> Callable[[Tensor], Tensor]:
+        return lambda inputs: inputs @ A.T @ B.T
 
-    handles = [
-        model.model.get_submodule(path).register_forward_hook(adding(B, A)) for path, (B, A) in updates.items()
-    ]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+    return added(model.model, {path: part(B, A) for path, (B, A) in updates.items()})
 
 
 @dataclass(frozen=True)

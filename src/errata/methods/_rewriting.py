@@ -24,7 +24,7 @@ from errata.methods._base import Fit, option
 from errata.methods._learned import LearnedConfig, LearnedMethod
 from errata.models import EditableModel
 from errata.patches.base import Patch
-from errata.patches.weights import Delta, Dense, LowRank, WeightPatch
+from errata.patches.weights import WeightPatch
 from errata.solve.draft import Draft
 
 
@@ -89,12 +89,10 @@ class RewritingMethod(LearnedMethod):
         with model.preserved(), torch.no_grad(), Draft(model) as draft:
             for start in range(0, len(edits), size):
                 self._make(rewriter, edits[start : start + size], draft)
-            updates = {name: draft.factors(name) for name in draft.names()}
+            told, deltas = _told({name: draft.factors(name) for name in draft.names()}), draft.deltas()
         patch = WeightPatch(
-            {name: _smallest(B, A) for name, (B, A) in updates.items()},
-            method=self.name, config=self.config.to_json(), edits=[str(edit.id) for edit in edits],
+            deltas, method=self.name, config=self.config.to_json(), edits=[str(edit.id) for edit in edits],
         )  # fmt: skip
-        told = _told(updates)
         return Fit(patch, {str(edit.id): told for edit in edits})
 
     def _make(self, rewriter: Rewriter, batch: Sequence[Edit], draft: Draft) -> None:
@@ -115,11 +113,6 @@ class RewritingMethod(LearnedMethod):
         return Hypernetwork(
             sites, rank=config.rank, step=config.step, relu=config.relu, seed=config.seed, apart=config.apart > 0
         )
-
-
-def _smallest(B: Tensor, A: Tensor) -> Delta:
-    """Factors, or their product where that has fewer numbers."""
-    return LowRank(B, A) if B.numel() + A.numel() < B.shape[0] * A.shape[1] else Dense(B @ A)
 
 
 def _told(updates: Mapping[str, tuple[Tensor, Tensor]]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ Knows modules and tensors. It does not know edits, methods or patches. Whatever 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -32,6 +32,24 @@ def replace_output(module: nn.Module, change: Callable[[torch.Tensor], torch.Ten
         return with_hidden(output, change(hidden_of(output)))
 
     return module.register_forward_hook(hook)
+
+
+@contextmanager
+def added(model: nn.Module, parts: Mapping[str, Callable[[torch.Tensor], torch.Tensor]]) -> Iterator[None]:
+    """Inside, the linear module at each path returns what it would, and in float32 the part of its input beside it.
+
+    Gradients reach the parts.
+    """
+
+    def adding(part: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[nn.Module, Any, torch.Tensor], torch.Tensor]:
+        return lambda _module, args, output: output + part(args[0].float()).to(output.dtype)
+
+    handles = [model.get_submodule(path).register_forward_hook(adding(part)) for path, part in parts.items()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 @contextmanager
