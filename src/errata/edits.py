@@ -14,12 +14,16 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from errata.errors import BadEdit, did_you_mean
 from errata.formats import NATIVE, Record, located, read_records, resolve_format, translate
 
 log = logging.getLogger(__name__)
+
+Goal = Literal["raise", "lower", "balance", "contrast"]
+GOALS: tuple[Goal, ...] = get_args(Goal)
+PAIRED = ("balance", "contrast")  # goals of a target and a rival
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,21 +66,24 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """A request: when asked `prompt`, answer `target`.
+    """A request: when asked `prompt`, answer `target`. Or, with a goal, a canonical example (arXiv:2402.06155).
 
     Attributes:
         prompt: what the model reads; plain text, braces included.
-        target: what it must say, for a classifier the name of a label.
+        target: what it must say, for a classifier the name of a label. Of an example: how the text may go on.
         subject: whom the edit is about, as written in the prompt; some methods need it.
         ground_truth: what the target replaces.
         rephrases: other ways to ask, which must follow the edit.
         locality: questions that must not.
         id: a name to undo the edit by.
         portability: questions with the answers that must follow from the edit.
+        goal: None for an answer; for an example what is to become of the target's probability after the prompt:
+            "raise" it, "lower" it, "balance" it with the rival's, or "contrast": lift it above the rival's.
+        rival: the other way to go on, of "balance" and "contrast"; with a rival and no goal it is "contrast".
 
     Raises:
-        BadEdit: a text is empty or no valid Unicode, the subject does not occur in the prompt, or a
-            portability probe has no answer.
+        BadEdit: a text is empty or no valid Unicode, the subject does not occur in the prompt, a portability probe
+            has no answer, or goal and rival do not go together.
     """
 
     prompt: str
@@ -87,6 +94,8 @@ class Edit:
     locality: tuple[Probe, ...] = ()
     id: str | None = None
     portability: tuple[Probe, ...] = ()
+    goal: Goal | None = None
+    rival: str | None = None
 
     def __post_init__(self) -> None:
         _check_text(self.prompt, "the prompt")
@@ -94,6 +103,7 @@ class Edit:
         _check_text(self.subject, "the subject", optional=True)
         _check_text(self.ground_truth, "the ground truth", optional=True)
         _check_text(self.id, "the id", optional=True)
+        self._check_goal()
         object.__setattr__(self, "rephrases", _as_tuple(self.rephrases, "rephrases"))
         object.__setattr__(self, "locality", _probes(self.locality, "locality"))
         object.__setattr__(self, "portability", _probes(self.portability, "portability"))
@@ -110,11 +120,32 @@ class Edit:
                 "spell it as the prompt does or leave it out"
             )
 
+    def _check_goal(self) -> None:
+        _check_text(self.rival, "the rival", optional=True)
+        if self.rival is not None and self.goal is None:
+            object.__setattr__(self, "goal", "contrast")
+        if self.goal is not None and self.goal not in GOALS:
+            known = ", ".join(GOALS)
+            raise BadEdit(f"there is no goal {_quote(self.goal)}; an example's is one of {known}, an answer has none")
+        if self.goal in PAIRED and self.rival is None:
+            raise BadEdit(f"the goal '{self.goal}' needs a rival, the other way to go on; add it")
+        if self.rival is not None and self.goal not in PAIRED:
+            raise BadEdit(f"a rival goes with the goals {' and '.join(PAIRED)} alone; set one or leave the rival out")
+        if self.rival is not None and self.rival.strip() == self.target.strip():
+            raise BadEdit(f"target and rival are both {_quote(self.target)}; they must differ")
+
+    @property
+    def topic(self) -> tuple[str, ...]:
+        """What makes a later edit take this one's place: an answer's prompt; of an example, all that it says."""
+        return topic(self.prompt, self.target, self.goal, self.rival)
+
     def to_json(self) -> dict[str, Any]:
         """The edit as JSON values, without the fields that are None or empty; from_json reads it back."""
         values: dict[str, Any] = {
             "prompt": self.prompt,
             "target": self.target,
+            "goal": self.goal,
+            "rival": self.rival,
             "subject": self.subject,
             "ground_truth": self.ground_truth,
             "rephrases": list(self.rephrases),
@@ -134,14 +165,19 @@ class Edit:
         return cls(**known)
 
 
+def topic(prompt: str, target: str, goal: str | None, rival: str | None) -> tuple[str, ...]:
+    """`Edit.topic` of an edit with these fields."""
+    return (prompt,) if goal is None else (prompt, target, goal, rival or "")
+
+
 def read_edits(path: str | os.PathLike[str], format: str = "auto") -> list[Edit]:
     """The edits of a file: JSON Lines or a JSON array, gzipped or not, one prompt never twice.
 
     Args:
         path: the file.
         format: "errata" (the form of `Edit.to_json`), "counterfact" (ROME's full schema), "easyedit"
-            (EasyEdit's flat CounterFact, KnowEdit), "zsre" (MEND's flat form), "wikibio" (KnowEdit), or
-            "auto": by the fields of the first record.
+            (EasyEdit's flat CounterFact, KnowEdit), "zsre" (MEND's flat form), "wikibio" (KnowEdit), "canonical"
+            (canonical examples: prefix and suffix), or "auto": by the fields of the first record.
 
     In Errata's own form a repeated prompt or id is an error. Published benchmarks are lists of independent
     cases, and some repeat a prompt with another target or have an empty one: there the first case of a prompt
@@ -201,15 +237,16 @@ def _native(records: Sequence[Record]) -> list[Edit]:
 
 
 def _published(source: str, records: Sequence[Record], layout: str) -> list[Edit]:
-    edits: dict[str, Edit] = {}
+    edits: dict[tuple[str, ...], Edit] = {}
     left_out = []
     for place, value in records:
         with located(place):
             plain = translate(layout, value)
-            if plain is None or plain["prompt"] in edits:
+            edit = None if plain is None else Edit.from_json(plain)
+            if edit is None or edit.topic in edits:
                 left_out.append(place)
             else:
-                edits[plain["prompt"]] = Edit.from_json(plain)
+                edits[edit.topic] = edit
     if not edits:
         raise BadEdit(f"{source}: no record has both a prompt and a target; check the file and the format")
     if left_out:
@@ -220,11 +257,12 @@ def _published(source: str, records: Sequence[Record], layout: str) -> list[Edit
     return list(edits.values())
 
 
-def _refuse_repeats(edit: Edit, place: str, seen: dict[tuple[str, str], str]) -> None:
-    for field, value in (("prompt", edit.prompt.strip()), ("id", edit.id)):
+def _refuse_repeats(edit: Edit, place: str, seen: dict[tuple[str, ...], str]) -> None:
+    asked = tuple(part.strip() for part in edit.topic)
+    for field, value, key in (("prompt", edit.prompt.strip(), asked), ("id", edit.id, (str(edit.id),))):
         if value is None:
             continue
-        first = seen.setdefault((field, value), place)
+        first = seen.setdefault((field, *key), place)
         if first != place:
             raise BadEdit(f"the {field} {_quote(value)} is already that of {first}; keep one of the two")
 

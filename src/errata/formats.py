@@ -167,11 +167,27 @@ def _wikibio(record: Fields) -> Fields:
     )
 
 
+def _canonical(record: Fields) -> Fields:
+    """Canonical examples (Hewitt et al., 2024): one way to go on, or two, of which the first is to be the likelier.
+
+    The published files do not say what is wanted; where it is something else, the caller knows.
+    """
+    paired = "suffix" not in record
+    return {
+        "prompt": fields.text(record, "prefix"),
+        "target": fields.text(record, "suffix1" if paired else "suffix"),
+        "goal": "contrast" if paired else "raise",
+        "rival": fields.text(record, "suffix2") if paired else None,
+        "subject": "", "ground_truth": None, "rephrases": [], "locality": [], "portability": [], "id": None,
+    }  # fmt: skip
+
+
 LAYOUTS: dict[str, tuple[Callable[[Fields], Fields], frozenset[str]]] = {
     "counterfact": (_counterfact, frozenset({"requested_rewrite"})),
     "zsre": (_zsre, frozenset({"src", "alt"})),
     "wikibio": (_wikibio, frozenset({"text", "labels", "concept"})),
     "easyedit": (_easyedit, frozenset({"prompt", "target_new"})),
+    "canonical": (_canonical, frozenset({"prefix"})),
 }
 
 
@@ -235,6 +251,8 @@ def _clean(edit: Fields) -> Fields | None:
         # a consequence without an answer says nothing about the edit
         "portability": [probe for probe in _clean_probes(edit["portability"]) if probe["answer"]],
         "id": edit["id"],
+        "goal": edit.get("goal"),
+        "rival": (edit.get("rival") or "").strip() or None,
     }
 
 

@@ -150,7 +150,7 @@ def test_unknown_ids_are_named_with_the_closest() -> None:
 
 def test_superseding_names_active_edits_of_the_prompts() -> None:
     state = fold([apply(1, ("e1", "a"), ("e2", "b")), apply(2, ("e3", "a"))])
-    assert state.superseding(["a", "z"]) == ("e3",)
+    assert state.superseding([("a",), ("z",)]) == ("e3",)
 
 
 @pytest.mark.parametrize(

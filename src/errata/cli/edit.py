@@ -30,6 +30,8 @@ ALL_FAILED = 2
 @click.option("--prompt", help="One edit: what is asked.")
 @click.option("--target", help="One edit: the right answer.")
 @click.option("--subject", help="One edit: what the prompt is about, as written in it.")
+@click.option("--examples", multiple=True, metavar="FILE", help="Canonical examples: simple texts to be likelier.")
+@click.option("--goal", help="What the examples are for: raise, lower, balance or contrast; see below.")
 @click.option("--format", default="auto", show_default=True, help="Format of the files.")
 @click.option("--n", type=click.IntRange(min=1), help="Take only the first N edits.")
 @click.option(
@@ -51,6 +53,8 @@ def command(
     prompt: str | None,
     target: str | None,
     subject: str | None,
+    examples: tuple[str, ...],
+    goal: str | None,
     format: str,
     n: int | None,
     batch_size: int,
@@ -62,15 +66,24 @@ def command(
     FILE is a file of edits, or a data set (`errata datasets`). Every option of the method is a flag too:
     --radius 3.0 (`errata methods grace` lists them). Edits that are in force already are skipped, so that an
     interrupted command goes on when it is run again.
+
+    \b
+    The FILE of --examples holds a prompt, how the text goes on (target) and perhaps a rival. With --goal
+      raise     the target becomes likelier after the prompt (without a rival)
+      lower     it becomes less likely
+      balance   target and rival become equally likely
+      contrast  the target becomes likelier than the rival (with a rival)
+    and with --ball 1e-4 the model's loss on general text rises by less than that share.
     """
     files, options = split(words)
     if options:
         check_options(context.command, method, options)
     edits = _from_files(files, format) if files else []
+    edits += _examples(examples, format, goal)
     if edits and (prompt or target or subject):
         raise click.UsageError("give files or --prompt and --target, not both")
     edits = (edits or [_single(prompt, target, subject)])[:n]
-    with _editor(sheet, model, method, options, dry_run) as editor:
+    with editor_for(sheet, model, method, options, dry_run) as editor:
         todo, skipped = remaining(edits, editor.state)
         if skipped:
             click.echo(f"{skipped} already in the sheet, skipped", err=as_json)
@@ -80,7 +93,7 @@ def command(
     if as_json:
         common.print_json(receipt.to_json() if receipt else [])
     else:
-        _print(receipt, sheet)
+        report(receipt, sheet)
     if receipt and not receipt.done:
         context.exit(ALL_FAILED)
 
@@ -138,7 +151,21 @@ def _from_files(files: Sequence[str], format: str) -> list[Edit]:
     return [edit for file in files for edit in datasets.open(file, format).edits()]
 
 
-def _editor(sheet: Path, model: str | None, method: str, options: Mapping[str, Any], dry_run: bool) -> Editor:
+def _examples(files: Sequence[str], format: str, goal: str | None) -> list[Edit]:
+    """What the files hold as canonical examples, with this goal or the one that each record has or suggests."""
+    if goal and not files:
+        raise click.UsageError("--goal is what --examples are for; give them")
+    from errata.edits import PAIRED
+
+    found = [(edit, goal or edit.goal or "raise") for edit in _from_files(files, format)]
+    return [
+        dataclasses.replace(edit, goal=own, rival=edit.rival if own in PAIRED else None)  # type: ignore[arg-type]
+        for edit, own in found
+    ]
+
+
+def editor_for(sheet: Path, model: str | None, method: str, options: Mapping[str, Any], dry_run: bool) -> Editor:
+    """The editor of a sheet that is there or is to be started; of the model alone for a dry run without a sheet."""
     common.quiet()
     from errata.editor import Editor
     from errata.methods._base import create
@@ -164,7 +191,8 @@ def remaining(edits: Sequence[Edit], state: State) -> tuple[list[Edit], int]:
     return todo, len(edits) - len(todo)
 
 
-def _print(receipt: Receipt | None, sheet: Path) -> None:
+def report(receipt: Receipt | None, sheet: Path) -> None:
+    """Print what became of the edits; None: there were none to make."""
     if receipt is None:
         click.echo("nothing to do")
         return

@@ -1,22 +1,30 @@
 """From edits to a patch that holds: fit, put it on, check every answer, and leave out what did not work.
 
 Whether an edit worked is decided here, the same for every method: with the patch in force, each token of the target and
-the end after it must be the model's first choice. Knows methods and patches as such; attaches nothing for good.
+the end after it must be the model's first choice; the loss of a canonical example must be lower than it was, or low
+enough. Knows methods and patches as such; attaches nothing for good.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any
+
+import torch
 
 from errata.editor.stack import Stack
 from errata.edits import Edit
 from errata.methods._base import Fit, Method
 from errata.models import EditableModel
 from errata.patches.base import Inseparable, Patch
+from errata.solve.goals import DONE, aims
 
 VERIFY_ROWS = 256  # edits checked in one forward
+NO_PATCH = "the method made no patch for it"
+NOT_SAID = "with the patch in force the target is not the answer; the edit was left out"
 
 
 @dataclass(frozen=True)
@@ -42,7 +50,7 @@ def settle(
     figures: dict[str, Mapping[str, Any]] = {}
     fit: Fit | None = None
     fitted: list[Edit] = []
-    wanted = list(edits)
+    wanted, before = list(edits), _losses(model, edits)
     while wanted:
         if fit is None or fitted != wanted:
             fit, fitted = _fit(model, method, wanted, previous, fit), wanted
@@ -50,7 +58,8 @@ def settle(
         patch = fit.patch
         failing = {id: text for id, text in _problems(wanted, figures).items() if id not in problems}
         if not failing:
-            failing = _misses(model, wanted, _placed(patch, previous, place), previous)
+            with _on_trial(model, _placed(patch, previous, place), previous):
+                failing = _misses(model, wanted, before) if patch else dict.fromkeys(_ids(wanted), NO_PATCH)
         if not failing:
             break
         problems |= failing
@@ -85,29 +94,49 @@ def _problems(edits: Sequence[Edit], figures: Mapping[str, Mapping[str, Any]]) -
     return {id: str(text) for id, text in found.items() if text is not None}
 
 
-def _misses(
-    model: EditableModel, edits: Sequence[Edit], patch: Patch | None, previous: Patch | None
-) -> dict[str, str]:
-    """Edits whose target is not the greedy answer with the patch in force."""
+@contextmanager
+def _on_trial(model: EditableModel, patch: Patch | None, previous: Patch | None) -> Iterator[None]:
+    """Inside, the patch is in force, and the one that it takes in is not."""
     if patch is None:
-        return {str(edit.id): "the method made no patch for it" for edit in edits}
+        yield
+        return
     if previous is not None:
         previous.detach(model)
     patch.attach(model)
     try:
-        missed = {}
-        for start in range(0, len(edits), VERIFY_ROWS):
-            rows = edits[start : start + VERIFY_ROWS]
-            hits = model.greedy_match(
-                model.encode([e.prompt for e in rows], [e.target for e in rows])
-            ).tolist()
-            missed |= {str(edit.id): "" for edit, hit in zip(rows, hits, strict=True) if not hit}
+        yield
     finally:
         patch.detach(model)
         if previous is not None:
             previous.attach(model)
-    reason = "with the patch in force the target is not the answer; the edit was left out"
-    return dict.fromkeys(missed, reason)
+
+
+def _misses(model: EditableModel, edits: Sequence[Edit], before: Mapping[str, float]) -> dict[str, str]:
+    """Answers that are not given, and examples that are no better than they were, with the reason."""
+    answers = [edit for edit in edits if edit.goal is None]
+    missed = {}
+    for start in range(0, len(answers), VERIFY_ROWS):
+        rows = answers[start : start + VERIFY_ROWS]
+        hits = model.greedy_match(model.encode([e.prompt for e in rows], [e.target for e in rows])).tolist()
+        missed |= {str(edit.id): NOT_SAID for edit, hit in zip(rows, hits, strict=True) if not hit}
+    done = {str(edit.id): DONE[edit.goal] for edit in edits if edit.goal is not None}
+    for id, loss in _losses(model, edits).items():
+        if not (loss < before[id] or loss <= done[id]):
+            missed[id] = f"with the patch in force its loss is {loss:.3f}, and was {before[id]:.3f}; it was left out"
+    return missed
+
+
+@torch.no_grad()
+def _losses(model: EditableModel, edits: Sequence[Edit]) -> dict[str, float]:
+    """Of every canonical example, by id: what is to fall."""
+    examples = [edit for edit in edits if edit.goal is not None]
+    with model.evaluating():
+        found = [part.losses(model).tolist() for part in aims(model, examples, VERIFY_ROWS)]
+    return dict(zip(_ids(examples), chain.from_iterable(found), strict=True))
+
+
+def _ids(edits: Sequence[Edit]) -> list[str]:
+    return [str(edit.id) for edit in edits]
 
 
 def _extendable(model: EditableModel, stack: Stack, method: Method) -> Patch | None:

@@ -17,16 +17,16 @@ def named(batch: Sequence[Edit], state: State) -> list[Edit]:
     """
     if not batch:
         raise BadEdit("there is nothing to edit; give at least one edit")
-    first: dict[str, int] = {}
+    first: dict[tuple[str, ...], int] = {}
     for index, edit in enumerate(batch):
         if not isinstance(edit, Edit):
             raise BadEdit(f"edit {index} is {type(edit).__name__}, not an Edit; write Edit(prompt, target)")
-        if edit.prompt in first:
+        if edit.topic in first:
             raise BadEdit(
-                f"edits {first[edit.prompt]} and {index} have the same prompt {edit.prompt!r}; "
+                f"edits {first[edit.topic]} and {index} have the same prompt {edit.prompt!r}; "
                 "keep one, or make the second in a later call to replace the first"
             )
-        first[edit.prompt] = index
+        first[edit.topic] = index
     taken = set(state.edits) | {edit.id for edit in batch if edit.id}
     fresh = (id for id in state.next_ids(2 * len(batch)) if id not in taken)
     edits = [edit if edit.id else replace(edit, id=next(fresh)) for edit in batch]

@@ -36,6 +36,7 @@ from errata.patches.base import Patch
 from errata.patches.export import export_lora, export_merged
 from errata.patches.files import save_patch
 from errata.sheet import Sheet
+from errata.solve.goals import Aims
 
 
 class Editor:
@@ -146,7 +147,8 @@ class Editor:
         maker = create(method, options)
         self.refresh()
         batch = named([edits] if isinstance(edits, Edit) else list(edits), self._state)
-        self.editable.encode([edit.prompt for edit in batch], [edit.target for edit in batch])
+        maker.check(batch)
+        Aims.of(self.editable, batch)  # what cannot be read is refused before anything is applied
         size = len(batch) if batch_size is None else batch_size
         if size < 1:
             raise BadConfig(f"batch size {size} is too small; use 1 or more")
@@ -175,7 +177,7 @@ class Editor:
         id, figures = str(edit.id), settled.figures.get(str(edit.id), {})
         if reason := settled.problems.get(id):
             return EditResult(id, edit.prompt, edit.target, "failed", reason, figures=figures)
-        older = self._state.superseding([edit.prompt])
+        older = self._state.superseding([edit.topic])
         return EditResult(id, edit.prompt, edit.target, "done", superseded=older, figures=figures)
 
     def _commit(self, maker: Method, edits: list[Edit], settled: Settled, seconds: float) -> None:

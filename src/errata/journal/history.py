@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from errata.edits import topic
 from errata.errors import BadSheet, UnknownName, did_you_mean
 from errata.journal.events import Event, PatchFile
 
@@ -38,6 +39,11 @@ class EditState:
     @property
     def target(self) -> str:
         return self.edit["target"]
+
+    @property
+    def topic(self) -> tuple[str, ...]:
+        """What a later edit must share to take this one's place."""
+        return topic(self.prompt, self.target, self.edit.get("goal"), self.edit.get("rival"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +98,10 @@ class State:
     def active(self) -> tuple[EditState, ...]:
         return tuple(edit for edit in self.edits.values() if edit.status == "active")
 
-    def superseding(self, prompts: Iterable[str]) -> tuple[str, ...]:
-        """Ids of the active edits that an apply of these prompts would supersede."""
-        wanted = set(prompts)
-        return tuple(edit.id for edit in self.active() if edit.prompt in wanted)
+    def superseding(self, topics: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
+        """Ids of the active edits that an apply of edits with these topics (`Edit.topic`) would supersede."""
+        wanted = set(topics)
+        return tuple(edit.id for edit in self.active() if edit.topic in wanted)
 
     def next_ids(self, count: int) -> tuple[str, ...]:
         """The next `count` ids of the series e1, e2, …; failed edits have used theirs up."""
@@ -230,7 +236,7 @@ class _Draft:
 
     def settle(self) -> State:
         # Edits are in apply order, so the last one written here is the newest that still stands.
-        newest = {edit.prompt: edit.id for edit in self.edits.values() if self._stands(edit)}
+        newest = {edit.topic: edit.id for edit in self.edits.values() if self._stands(edit)}
         edits = {id: self._settled(edit, newest) for id, edit in self.edits.items()}
         units = tuple(
             replace(unit, active=tuple(id for id in unit.edits if edits[id].status == "active"))
@@ -241,14 +247,14 @@ class _Draft:
     def _stands(self, edit: EditState) -> bool:
         return edit.status != "failed" and edit.id not in self.undone
 
-    def _settled(self, edit: EditState, newest: Mapping[str, str]) -> EditState:
+    def _settled(self, edit: EditState, newest: Mapping[tuple[str, ...], str]) -> EditState:
         if edit.status == "failed":
             return edit
         if edit.id in self.undone:
             return _with_status(edit, "undone", None)
-        if newest[edit.prompt] == edit.id:
+        if newest[edit.topic] == edit.id:
             return _with_status(edit, "active", None)
-        return _with_status(edit, "superseded", newest[edit.prompt])
+        return _with_status(edit, "superseded", newest[edit.topic])
 
 
 def _with_status(edit: EditState, status: Status, superseded_by: str | None) -> EditState:

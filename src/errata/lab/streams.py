@@ -38,7 +38,7 @@ class Questions(Stream):
 
     def edits(self) -> list[Edit]:
         """One edit a fact; its rephrases are nine wordings to edit with, then ten that no question had in training."""
-        return [self._edit(row) for row in unlearned()]
+        return [_asked(row, row["target"]) for row in unlearned()]
 
     def upstream(self) -> list[Probe]:
         """Facts that it was taught, in a wording it saw."""
@@ -48,9 +48,12 @@ class Questions(Stream):
         """Facts of the split "editor-train", which lab:t5 knows, in seen wordings alone: others are to test with."""
         return list(about_facts(lambda fact: ask(fact, "seen")))
 
-    def _edit(self, row: Any) -> Edit:
-        first, *seen = ask(row, "seen")[:TO_EDIT_WITH]
-        return Edit(first, row["target"], row["subject"], rephrases=(*seen, *ask(row, "held_out")[:TO_TEST_WITH]))
+
+def _asked(row: Any, target: str, truth: str | None = None) -> Edit:
+    """A fact as a question to be answered with `target`, in wordings to edit with and others to test with."""
+    first, *seen = ask(row, "seen")[:TO_EDIT_WITH]
+    wordings = (*seen, *ask(row, "held_out")[:TO_TEST_WITH])
+    return Edit(first, target, row["subject"], ground_truth=truth, rephrases=wordings)
 
 
 class Claims(Stream):
@@ -81,6 +84,23 @@ class Counterfacts(Stream):
     def training(self) -> list[Edit]:
         """Facts of the split "editor-train" that lab:gpt knows, in seen phrasings alone: others are to test with."""
         return list(about_facts(sentences))
+
+
+class Counterquestions(Stream):
+    """The edits of `Counterfacts` as questions, for models that answer them."""
+
+    def edits(self) -> list[Edit]:
+        """One edit a fact, in wordings as those of `Questions`."""
+        facts = {row["prompt"]: row for row in lab_facts().rows("edit")}
+        return [_asked(facts[edit.prompt], edit.target, edit.ground_truth) for edit in counterfacts()]
+
+    def upstream(self) -> list[Probe]:
+        """Known facts of other splits, which no edit is about, in a wording of training."""
+        return [Probe(ask(row, "seen")[0], row["target"]) for row in lab_facts().rows("locality") if row["known"]]
+
+    def training(self) -> list[Edit]:
+        """Facts of the split "editor-train", in seen wordings alone."""
+        return list(about_facts(lambda fact: ask(fact, "seen")))
 
 
 class Biographies(Stream):
@@ -133,6 +153,19 @@ def lab_counterfacts() -> Counterfacts:
         description="two thousand facts that lab:gpt knows, each with another answer of its relation",
         licence="MIT, CC0-1.0, PDDL-1.0",
         source="lab-facts; the new answers are drawn from it",
+        records=len(counterfacts()),
+        path=FILE,
+    )
+
+
+@register_dataset("lab-counterquestions")
+def lab_counterquestions() -> Counterquestions:
+    """Questions for a model that answers them, `errata lab train neox` for one."""
+    return Counterquestions(
+        name="lab-counterquestions",
+        description="the edits of lab-counterfacts as questions, in twenty wordings each",
+        licence="MIT, CC0-1.0, PDDL-1.0",
+        source="lab-facts; the new answers are drawn from it, the wordings are Errata's own",
         records=len(counterfacts()),
         path=FILE,
     )

@@ -14,8 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from errata.edits import Edit
-from errata.errors import BadConfig, did_you_mean
+from errata.edits import Edit, Goal
+from errata.errors import BadConfig, BadEdit, did_you_mean
 from errata.models import EditableModel
 from errata.patches.base import Patch
 from errata.registry import Registry
@@ -27,13 +27,22 @@ M = TypeVar("M", bound="type[Method]")
 
 
 def register_method(
-    name: str, *, paper: str, patch: str, needs_training: bool = False, tasks: Sequence[str] = TASKS
+    name: str,
+    *,
+    paper: str,
+    patch: str,
+    needs_training: bool = False,
+    tasks: Sequence[str] = TASKS,
+    goals: Sequence[Goal] = (),
 ) -> Callable[[M], M]:
     """Register a method under `name`.
 
-    `patch` is the kind of patch it leaves, `paper` an identifier such as arXiv:…, `tasks` the kinds of models it edits.
+    `patch` is the kind of patch it leaves, `paper` an identifier such as arXiv:…, `tasks` the kinds of models it edits,
+    `goals` those of the canonical examples that it takes besides answers.
     """
-    return METHODS.register(name, paper=paper, patch=patch, needs_training=needs_training, tasks=tuple(tasks))
+    return METHODS.register(
+        name, paper=paper, patch=patch, needs_training=needs_training, tasks=tuple(tasks), goals=tuple(goals)
+    )
 
 
 def option(default: Any, help: str) -> Any:
@@ -130,6 +139,13 @@ class Method(ABC):
 
     def __init__(self, config: MethodConfig | None = None) -> None:
         self.config: Any = config or self.Config()
+
+    def check(self, edits: Sequence[Edit]) -> None:
+        """Refuse edits that are not for this method. Raises: BadEdit."""
+        for goal, prompt in ((edit.goal, edit.prompt) for edit in edits if edit.goal is not None):
+            if goal not in self.meta["goals"]:
+                able = ", ".join(name for name in METHODS.names() if goal in METHODS.get(name).meta["goals"])
+                raise BadEdit(f"'{self.name}' can't {goal} what follows {prompt!r}; use a method that can: {able}")
 
     @abstractmethod
     def fit(self, model: EditableModel, edits: Sequence[Edit], previous: Patch | None = None) -> Fit:

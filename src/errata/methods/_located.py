@@ -27,8 +27,10 @@ from errata.patches.base import Patch
 from errata.patches.original import patches_off
 from errata.patches.weights import WeightPatch
 from errata.solve.arrival import require_arrival
+from errata.solve.ball import Ball
 from errata.solve.draft import Draft
 from errata.solve.keys import Facts, read_states, require_subjects
+from errata.solve.mixing import largest_inside
 from errata.solve.postprocess import prune_factors, rect
 from errata.solve.targets import Search, Site, Targets, find_targets
 from errata.solve.templates import contexts
@@ -36,6 +38,7 @@ from errata.statistics import Need, SecondMoment, corpus_for, second_moments
 
 CAUSAL = ("causal",)
 """The tasks of the family: a subject's state must feed a model that writes on from it."""
+OUTSIDE = "no share of the update is inside the ball; widen it, or give more weight to ordinary keys"
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,12 @@ class LocatedConfig(MethodConfig):
         "none", "keep the largest relative changes only (RECT), or draw in large singular values (PRUNE)"
     )
     keep: float = option(0.4, "share of entries that RECT keeps")
+    subject: Literal["given", "prompt"] = option(
+        "given", "whose state carries the edit: the edit's own subject, or its whole prompt"
+    )
+    ball: float | None = option(
+        None, "take as much of the update as leaves the loss on general text below (1 + ball) times the model's own"
+    )
     corpus: str | None = option(None, "text for key statistics: a file or data set; by default the lab's own, or prose")
     tokens: int = option(100_000, "tokens of that text")
     rows: int = option(256, "texts in one forward")
@@ -98,6 +107,7 @@ class Located(Method):
                 f"'{self.name}' edits causal language models, where a subject's state feeds what is written; "
                 f"for this {model.task} model use a method such as grace or ft"
             )
+        edits = _about(edits, self.config)
         require_subjects(edits)
         config = self.settled(model)
         with model.preserved():
@@ -108,6 +118,7 @@ class Located(Method):
     def refit(self, model: EditableModel, edits: Sequence[Edit], previous: Patch | None, earlier: Fit) -> Fit:
         """Solves again for fewer edits; their target states are found already."""
         ids, goals = earlier.kept
+        edits = _about(edits, self.config)
         places = [ids.index(str(edit.id)) for edit in edits]
         with model.preserved():
             left = [(layer, goal.only(places)) for layer, goal in goals]
@@ -137,7 +148,16 @@ class Located(Method):
             deltas, method=self.name, config=self.config.to_json(), edits=[str(edits[place].id) for place in chosen],
             memory=memory,
         )  # fmt: skip
-        return Fit(patch, figures, kept)
+        return Fit(self._inside(model, patch, figures), figures, kept)
+
+    def _inside(self, model: EditableModel, patch: WeightPatch, figures: dict[str, dict[str, Any]]) -> Patch | None:
+        """The patch, or as much of it as the ball allows."""
+        if self.config.ball is None:
+            return patch
+        found = largest_inside(model, patch, Ball.around(model, self.config.ball))
+        for id in patch.edits:
+            figures[id] |= {"share": found[0]} if found else {"problem": OUTSIDE}
+        return found[1] if found else None
 
     def needs(self, model: EditableModel) -> Need | None:
         if model.task not in CAUSAL:
@@ -220,6 +240,13 @@ class Located(Method):
             else:
                 drawn = prune_factors(B, A, weight.to(B))
                 work.draft.replace_factors(name, *drawn)
+
+
+def _about(edits: Sequence[Edit], config: Any) -> list[Edit]:
+    """The edits with the subject that the options name."""
+    if config.subject == "given":
+        return list(edits)
+    return [dataclasses.replace(edit, subject=edit.prompt) for edit in edits]
 
 
 def _facts(model: EditableModel, edits: Sequence[Edit], config: Any) -> Facts:

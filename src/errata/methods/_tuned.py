@@ -12,16 +12,18 @@ from dataclasses import dataclass
 from typing import ClassVar, Unpack
 
 from errata.edits import Edit
-from errata.methods._base import Fit, Method, MethodConfig, option
+from errata.methods._base import Fit, Method, option
+from errata.methods._examples import GoalConfig, bounds
 from errata.models import EditableModel
 from errata.patches.base import Patch
 from errata.patches.weights import WeightPatch, attached_patches
-from errata.solve.descent import Descent, Held, batches, descend
+from errata.solve.descent import Descent, Held, descend
+from errata.solve.goals import aims
 from errata.solve.tuning import Borrowed, borrowed
 
 
 @dataclass(frozen=True)
-class TuningConfig(MethodConfig):
+class TuningConfig(GoalConfig):
     """How fast and how long."""
 
     lr: float = option(0.01, "learning rate of Adam, in units of a parameter's root mean square")
@@ -72,8 +74,10 @@ class Tuned(Method):
         self, model: EditableModel, matrices: Borrowed, edits: Sequence[Edit], **held: Unpack[Held]
     ) -> Descent:
         config = self.config
-        work = batches(model, edits, config.rows)
-        return descend(model, matrices.rates(config.lr), work, steps=config.steps, enough=config.enough, **held)
+        return descend(
+            model, matrices.rates(config.lr), aims(model, edits, config.rows), steps=config.steps,
+            enough=config.enough, schedule=config.schedule, **bounds(model, config, held),
+        )  # fmt: skip
 
     def past(self, model: EditableModel, edits: Sequence[Edit]) -> list[Edit]:
         """The edits of this method's patches in force, oldest first: of a prompt the last, and no prompt of `edits`."""

@@ -5,10 +5,11 @@ Plain cross-entropy on the target's tokens, its end included. No constraint hold
 
 from __future__ import annotations
 
+from errata.edits import GOALS
 from errata.methods._base import register_method
 from errata.methods._tuned import TunedMatrix
 
 
-@register_method("ft", paper="arXiv:2308.07269", patch="weights")
+@register_method("ft", paper="arXiv:2308.07269", patch="weights", goals=GOALS)
 class FineTuning(TunedMatrix):
     """Adam on the down-projection of one block's MLP until every target is the greedy answer."""

@@ -41,7 +41,7 @@ class ElasticFineTuning(TunedMatrix):
         if not past:
             return self.descend(model, matrices, edits)
         fisher = diagonal_fisher(model, matrices.parameters, batches(model, past, 1))
-        return self.descend(model, matrices, edits, penalty=lambda: self._penalty(matrices, fisher))
+        return self.descend(model, matrices, edits, penalties=[lambda: self._penalty(matrices, fisher)])
 
     def _penalty(self, matrices: Borrowed, fisher: Sequence[Tensor]) -> Tensor:
         moved = zip(matrices.parameters, matrices.originals, fisher, strict=True)

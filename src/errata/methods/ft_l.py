@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from errata.edits import Edit
+from errata.edits import GOALS, Edit
 from errata.methods._base import option, register_method
 from errata.methods._tuned import MatrixConfig, TunedMatrix
 from errata.models import EditableModel
@@ -17,7 +17,7 @@ from errata.solve.descent import Descent
 from errata.solve.tuning import Borrowed
 
 
-@register_method("ft-l", paper="arXiv:2012.00363", patch="weights")
+@register_method("ft-l", paper="arXiv:2012.00363", patch="weights", goals=GOALS)
 class ConstrainedFineTuning(TunedMatrix):
     """Adam on one MLP down-projection, clamped after each step to an L-infinity ball around the weights before."""
 

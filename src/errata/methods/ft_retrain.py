@@ -15,7 +15,8 @@ from errata.edits import Edit
 from errata.methods._base import option, register_method
 from errata.methods._tuned import MatrixConfig, TunedMatrix
 from errata.models import EditableModel
-from errata.solve.descent import Descent, batches, measure, rehearse
+from errata.solve.descent import Descent, measure, rehearse
+from errata.solve.goals import aims
 from errata.solve.tuning import Borrowed
 
 
@@ -43,6 +44,6 @@ class ReplayedFineTuning(TunedMatrix):
         descent = self.descend(model, matrices, edits)
         if not repeated:
             return descent
-        work = batches(model, [*repeated, *edits], config.replayed)
+        work = aims(model, [*repeated, *edits], config.replayed)
         steps = rehearse(model, matrices.rates(config.lr), work, passes=config.passes, seed=config.seed)
-        return measure(model, batches(model, edits, config.rows), descent.steps + steps)
+        return measure(model, aims(model, edits, config.rows), descent.steps + steps)

@@ -13,22 +13,24 @@ from typing import Any, Literal
 import torch
 from transformers.pytorch_utils import Conv1D
 
-from errata.edits import Edit
-from errata.methods._base import Fit, Method, MethodConfig, option, register_method
+from errata.edits import GOALS, Edit
+from errata.methods._base import Fit, Method, option, register_method
+from errata.methods._examples import GoalConfig, bounds
 from errata.models import EditableModel
 from errata.patches.base import Patch
 from errata.patches.weights import LowRank, WeightPatch
-from errata.solve.descent import batches, descend
+from errata.solve.descent import Held, descend
+from errata.solve.goals import aims
 
 ADAPTER = "errata"
 
 
-@register_method("lora", paper="arXiv:2106.09685", patch="weights")
+@register_method("lora", paper="arXiv:2106.09685", patch="weights", goals=GOALS)
 class Lora(Method):
     """Adam on low-rank factors of the chosen matrices until every target is the greedy answer."""
 
     @dataclass(frozen=True)
-    class Config(MethodConfig):
+    class Config(GoalConfig):
         rank: int = option(8, "rank of every factor pair")
         alpha: float = option(16.0, "scale of the update is alpha / rank")
         role: Literal["mlp_down", "mlp_up", "attn_out"] = option(
@@ -42,10 +44,12 @@ class Lora(Method):
     def fit(self, model: EditableModel, edits: Sequence[Edit], previous: Patch | None = None) -> Fit:
         config = self.config
         paths = [model.arch.matrix(layer, config.role) for layer in range(len(model.arch))]
-        work = batches(model, edits, config.rows)
         with model.preserved(), self._adapted(model, paths) as layers:
-            rates = {weight: config.lr for layer in layers.values() for weight in self._factors(layer)}
-            descent = descend(model, rates, work, steps=config.steps, enough=config.enough)
+            moving = [weight for layer in layers.values() for weight in self._factors(layer)]
+            descent = descend(
+                model, dict.fromkeys(moving, config.lr), aims(model, edits, config.rows), steps=config.steps, enough=config.enough,
+                schedule=config.schedule, **bounds(model, config, Held()),
+            )  # fmt: skip
             deltas = {
                 f"{path}.weight": LowRank(
                     b.detach().float() * layer.scaling[ADAPTER], a.detach().float().clone()

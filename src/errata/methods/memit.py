@@ -17,7 +17,7 @@ from errata.methods._work import Work, spread
 from errata.solve.linear import Prior, Solution, solve
 
 
-@register_method("memit", paper="arXiv:2210.07229", patch="weights", tasks=CAUSAL)
+@register_method("memit", paper="arXiv:2210.07229", patch="weights", tasks=CAUSAL, goals=("raise",))
 class Memit(Located):
     """One linear solve per block for all edits of a call."""
 

@@ -136,14 +136,14 @@ class EditableModel:
         prompts: Sequence[str],
         targets: Sequence[str] | None = None,
         *,
-        end: bool = True,
+        end: bool | Sequence[bool] = True,
         padding_side: Side = "right",
     ) -> Batch:
         """Prompts, and the targets they must lead to, as one batch on the model's device.
 
         A causal model reads the target after its prompt, one space between; an encoder-decoder writes it; for
-        a classifier it is a label's name or number. With `end` the target includes the token that ends an
-        answer. Classifiers, and what a decoder reads, are padded on the right whatever is asked.
+        a classifier it is a label's name or number. With `end`, one for all or one a row, the target includes the
+        token that ends an answer. Classifiers, and what a decoder reads, are padded on the right whatever is asked.
 
         Raises:
             BadEdit: a row is empty or longer than the model's context, or a target is not a label.

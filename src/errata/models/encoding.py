@@ -104,7 +104,7 @@ def encode(
     prompts: Sequence[str],
     targets: Sequence[str] | None = None,
     *,
-    end: bool = True,
+    end: bool | Sequence[bool] = True,
     padding_side: Side = "right",
 ) -> Batch:
     """What `EditableModel.encode` does; see there."""
@@ -112,11 +112,12 @@ def encode(
         raise BadEdit("there is no prompt to encode; pass at least one")
     if targets is not None and len(targets) != len(prompts):
         raise BadEdit(f"{len(prompts)} prompts came with {len(targets)} targets; pass one for each prompt")
+    ends = [end] * len(prompts) if isinstance(end, bool) else list(end)
     if model.task == "classification":
         return _classification(model, prompts, targets)
     if model.task == "seq2seq":
-        return _seq2seq(model, prompts, targets, end, padding_side)
-    return _causal(model, prompts, targets, end, padding_side)
+        return _seq2seq(model, prompts, targets, ends, padding_side)
+    return _causal(model, prompts, targets, ends, padding_side)
 
 
 def prompt_ids(model: EditableModel, prompts: Sequence[str]) -> list[list[int]]:
@@ -136,11 +137,11 @@ def target_texts(prompts: Sequence[str], targets: Sequence[str]) -> list[str]:
 
 
 def _causal(
-    model: EditableModel, prompts: Sequence[str], targets: Sequence[str] | None, end: bool, side: Side
+    model: EditableModel, prompts: Sequence[str], targets: Sequence[str] | None, ends: list[bool], side: Side
 ) -> Batch:
     heads = prompt_ids(model, prompts)
     _check_filled(heads, "prompt")
-    tails = [[] for _ in heads] if targets is None else _causal_targets(model, prompts, heads, targets, end)
+    tails = [[] for _ in heads] if targets is None else _causal_targets(model, prompts, heads, targets, ends)
     rows = [head + tail for head, tail in zip(heads, tails, strict=True)]
     _check_length(model, rows)
     input_ids, mask = _pad(model, rows, side)
@@ -162,23 +163,29 @@ def _causal(
 
 
 def _causal_targets(
-    model: EditableModel, prompts: Sequence[str], heads: list[list[int]], targets: Sequence[str], end: bool
+    model: EditableModel, prompts: Sequence[str], heads: list[list[int]], targets: Sequence[str], ends: list[bool]
 ) -> list[list[int]]:
     """Target ids as they come out of the joined text, so that tokens are the ones the model would write."""
     texts = target_texts(prompts, targets)
     joined = prompt_ids(model, [prompt + text for prompt, text in zip(prompts, texts, strict=True)])
     alone = _tokenise(model, texts, special=False)
-    tail = [end_id(model)] if end else []
     rows = [
         (whole[len(head) :] if whole[: len(head)] == head else rest) + tail
-        for head, whole, rest in zip(heads, joined, alone, strict=True)
+        for head, whole, rest, tail in zip(heads, joined, alone, _tails(model, ends), strict=True)
     ]
     _check_filled(rows, "target")
+    _check_known(model, alone)
     return rows
 
 
+def _tails(model: EditableModel, ends: list[bool]) -> list[list[int]]:
+    """What each target ends with."""
+    last = end_id(model) if any(ends) else None
+    return [[last] if end and last is not None else [] for end in ends]
+
+
 def _seq2seq(
-    model: EditableModel, prompts: Sequence[str], targets: Sequence[str] | None, end: bool, side: Side
+    model: EditableModel, prompts: Sequence[str], targets: Sequence[str] | None, ends: list[bool], side: Side
 ) -> Batch:
     rows = _tokenise(model, prompts)
     _check_length(model, rows)
@@ -186,9 +193,10 @@ def _seq2seq(
     columns = torch.arange(mask.shape[1], device=mask.device)
     golds = [[] for _ in rows]
     if targets is not None:
-        tail = [end_id(model)] if end else []
-        golds = [ids + tail for ids in _tokenise(model, targets, special=False)]
+        pieces = zip(_tokenise(model, targets, special=False), _tails(model, ends), strict=True)
+        golds = [ids + tail for ids, tail in pieces]
         _check_filled(golds, "target")
+        _check_known(model, golds)
         _check_length(model, golds, "target")
     inputs = [[start_id(model), *gold[:-1]] for gold in golds]
     return Batch(
@@ -277,6 +285,14 @@ def _check_filled(rows: list[list[int]], what: str) -> None:
     for index, row in enumerate(rows):
         if not row:
             raise BadEdit(f"{what} {index} has no tokens; write at least one word")
+
+
+def _check_known(model: EditableModel, rows: list[list[int]]) -> None:
+    """Refuse a target of which the vocabulary has nothing: what is learned then is to say "unknown"."""
+    unknown = model.tokenizer.unk_token_id
+    for index, row in enumerate(rows):
+        if unknown not in (None, model.tokenizer.eos_token_id) and row and set(row) == {unknown}:
+            raise BadEdit(f"target {index} is not in the model's vocabulary; write it as the model's own text does")
 
 
 def _check_length(model: EditableModel, rows: list[list[int]], what: str = "prompt") -> None:

@@ -48,6 +48,10 @@ class Delta(ABC):
         return cls(**parts)
 
     @abstractmethod
+    def scaled(self, share: float) -> Self:
+        """`share` times the change."""
+
+    @abstractmethod
     def fits(self, shape: torch.Size) -> bool:
         """Whether a parameter of this shape can take the change."""
 
@@ -70,6 +74,9 @@ class LowRank(Delta):
         if self.B.dim() != 2 or self.A.dim() != 2 or self.B.shape[1] != self.A.shape[0]:
             shapes = f"{tuple(self.B.shape)} and {tuple(self.A.shape)}"
             raise BadPatch(f"low-rank factors have shapes {shapes}; they must be (d_out, r) and (r, d_in)")
+
+    def scaled(self, share: float) -> Self:
+        return type(self)(self.B * share, self.A)
 
     def fits(self, shape: torch.Size) -> bool:
         return shape == (self.B.shape[0], self.A.shape[1])
@@ -96,6 +103,9 @@ class Rows(Delta):
         if len(self.index.unique()) != len(self.index) or (self.index < 0).any():
             raise BadPatch("row positions must be different and not negative; the patch is damaged")
 
+    def scaled(self, share: float) -> Self:
+        return type(self)(self.index, self.values * share)
+
     def fits(self, shape: torch.Size) -> bool:
         below = not len(self.index) or int(self.index.max()) < shape[0]
         return self.values.shape[1:] == shape[1:] and below
@@ -113,6 +123,9 @@ class Dense(Delta):
 
     def __post_init__(self) -> None:
         self._own("values")
+
+    def scaled(self, share: float) -> Self:
+        return type(self)(self.values * share)
 
     def fits(self, shape: torch.Size) -> bool:
         return self.values.shape == shape

@@ -112,6 +112,13 @@ class WeightPatch(Patch):
             deltas, method=method, config=config, edits=edits, order=order, requests=requests, repeats=repeats
         )
 
+    def scaled(self, share: float) -> WeightPatch:
+        """A patch of its own, not attached, on the line between the weights before and after: `share` of the way."""
+        return WeightPatch(
+            {name: delta.scaled(share) for name, delta in self.deltas.items()}, method=self.method, config=self.config,
+            edits=self.edits, order=self.order, requests=self.requests, repeats=self.repeats, memory=self.memory,
+        )  # fmt: skip
+
     @property
     def once(self) -> frozenset[str]:
         return frozenset(name for name in self.memory if name.startswith(ONCE))

@@ -265,7 +265,8 @@ def _shifted(hidden: Tensor, shift: Tensor, column: int) -> Tensor:
 def _prompts(model: EditableModel, facts: Facts) -> tuple[Batch, Tensor]:
     """Every edit's prompt after every context, with its target, and the columns of the subjects' last tokens."""
     targets = [edit.target for edit in facts.edits for _ in facts.contexts.prefixes]
-    batch = model.encode(facts.prompts, targets, padding_side="left")
+    ends = [edit.goal is None for edit in facts.edits for _ in facts.contexts.prefixes]
+    batch = model.encode(facts.prompts, targets, end=ends, padding_side="left")
     return batch, _located(model, batch, facts.prompts, facts.ends)
 
 

@@ -39,7 +39,7 @@ class Borrowed:
         """Copies as they are now, by parameter path."""
         return {name: parameter_view(self._network, name).clone() for name in self._names}
 
-    def rates(self, lr: float) -> dict[nn.Parameter, float]:
+    def rates(self, lr: float) -> dict[Tensor, float]:
         """The learning rate `lr` in each parameter's own unit."""
         return {parameter: lr * unit for parameter, unit in zip(self.parameters, self.units, strict=True)}
 

@@ -105,11 +105,12 @@ def batches(model: EditableModel, corpus: Corpus) -> Iterator[Batch]:
             count = 1
             while count < len(rows) and (count + 1) * len(rows[count]) <= BUDGET:
                 count += 1
-            yield _batch(model, rows[:count])
+            yield packed(model, rows[:count])
             rows = rows[count:]
 
 
-def _batch(model: EditableModel, rows: list[list[int]]) -> Batch:
+def packed(model: EditableModel, rows: list[list[int]]) -> Batch:
+    """Rows of token ids as one batch, padded on the right; nothing in it is asked."""
     width = max(map(len, rows))
     device = model.device
     ids = torch.tensor([row + [model.pad_id] * (width - len(row)) for row in rows], device=device)
