@@ -38,13 +38,20 @@ ROWS = 250  # of one forward
 
 
 def main() -> None:
-    given, rest = _arguments()
+    given, rest = _arguments(__doc__).parse_known_args()
     _, options = split(rest)
     model = EditableModel.load(given.model)
-    data = datasets.get(given.data or DATA[given.model])
     place = given.out / f"{given.model.replace(':', '-')}-{given.method}"
-    trained = _train(given.method, options, model, data, place)
-    maker = create(given.method, {**options, "editor": str(place)})
+    print(json.dumps({"model": given.model, **tried(model, given.method, options, place, given)}))
+
+
+def tried(
+    model: EditableModel, method: str, options: dict[str, str], place: Path, given: argparse.Namespace
+) -> dict[str, Any]:
+    """An editor in `place`, and what it does to batches of unseen edits."""
+    data = datasets.get(given.data or DATA[given.model])
+    trained = _train(method, options, model, _lessons(data, given.plain), place)
+    maker = create(method, {**options, "editor": str(place)})
     edits = [dataclasses.replace(edit, id=f"e{number}") for number, edit in enumerate(data.edits())]
     edits = edits[given.first :][: given.rounds * given.batch]
     if len(edits) < given.batch:
@@ -60,34 +67,49 @@ def main() -> None:
         rounds.append({**_measure(model, patch, batch, upstream, before), "cpu_seconds": seconds / len(batch)})
         print(f"{len(rounds)}: {rounds[-1]}", file=sys.stderr)
     figures = {name: _summary([one[name] for one in rounds]) for name in rounds[0]}
-    line = {
-        "model": given.model, "method": given.method, "data": data.name, "batch": given.batch, **figures,
+    return {
+        "method": method, "data": data.name, "batch": given.batch, **figures,
         "upstream": {"asked": len(upstream), "right_before": int(before.sum())}, **trained,
     }  # fmt: skip
-    print(json.dumps(line))
 
 
-def _arguments() -> tuple[argparse.Namespace, list[str]]:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", required=True)
+def _arguments(told: str | None) -> argparse.ArgumentParser:
+    parser = options_of_a_trial(told)
     parser.add_argument("--method", required=True)
+    return parser
+
+
+def options_of_a_trial(told: str | None) -> argparse.ArgumentParser:
+    """What every trial of an editor is given: its model, its data, where editors are kept and how much is asked."""
+    parser = argparse.ArgumentParser(description=told, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", required=True)
     parser.add_argument("--data", help="a data set with training edits; by default the lab model's own")
     parser.add_argument("--out", type=Path, required=True, help="where editors are kept")
+    parser.add_argument("--plain", action="store_true", help="train on each fact once, with one other wording")
     parser.add_argument("--rounds", type=int, default=20, help="batches of edits")
     parser.add_argument("--first", type=int, default=0, help="edits and questions left out at the start")
     parser.add_argument("--batch", type=int, default=10, help="edits in a batch")
     parser.add_argument("--upstream", type=int, default=500, help="questions that must stay")
-    return parser.parse_known_args()
+    return parser
+
+
+def _lessons(data: datasets.Dataset, plain: bool) -> list[Edit]:
+    """The data set's training edits; `plain`: a fact once, with one other wording."""
+    found = data.training()
+    if not plain:
+        return found
+    once = {(edit.subject, edit.ground_truth): edit for edit in reversed(found)}
+    return [dataclasses.replace(edit, rephrases=edit.rephrases[:1]) for edit in reversed(once.values())]
 
 
 def _train(
-    name: str, options: dict[str, str], model: EditableModel, data: datasets.Dataset, place: Path
+    name: str, options: dict[str, str], model: EditableModel, lessons: Sequence[Edit], place: Path
 ) -> dict[str, Any]:
     """What training took; CPU time is told of this process only, so of an editor that was there already none."""
     maker = create(name, options)
     assert isinstance(maker, LearnedMethod)
     started = time.process_time()
-    editor = maker.train(model, data.training(), place, progress=sys.stderr.isatty())
+    editor = maker.train(model, lessons, place, progress=sys.stderr.isatty())
     facts = editor.facts
     size = sum(tensor.numel() * tensor.element_size() for tensor in editor.tensors.values())
     kept = ("steps", "seconds", "lessons", "best", "start", "step_sizes", "salience")

@@ -8,6 +8,7 @@ import json
 import pytest
 
 from contract.steerable import lessons_for, reachable, steerable, trained
+from errata.edits import Probe
 from errata.errors import BadConfig
 from errata.learn.lessons import Lessons
 from errata.learn.objective import with_answers
@@ -62,8 +63,23 @@ def test_too_few_samples_of_a_kind_are_told():
     model = steerable("bert")
     lessons = taught(model)
     lonely = tuple(dataclasses.replace(one, locality=()) for one in lessons.training)
-    with pytest.raises(BadConfig, match=r"0 samples that the model answers rightly .* at least 4"):
+    with pytest.raises(BadConfig, match=r"0 samples that the model has an answer to .* at least 4"):
         learner().sites(model, dataclasses.replace(lessons, training=lonely))
+
+
+def test_where_no_probe_is_answered_rightly_the_models_own_answers_are_what_passes():
+    model = steerable("bert")
+
+    def denied(probe: Probe) -> Probe:
+        (said,) = model.generate([probe.prompt])
+        return Probe(probe.prompt, next(label for label in model.labels if label != said))
+
+    lessons = [
+        dataclasses.replace(one, locality=tuple(map(denied, one.locality))) for one in taught(model).training
+    ]
+    passing = [one for one in _samples(model, lessons) if one.group == "pass"]
+    assert len(passing) >= 4
+    assert [one.target for one in passing] == model.generate([one.prompt for one in passing])
 
 
 def test_one_matrix_is_rewritten_by_few_directions():

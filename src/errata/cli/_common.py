@@ -95,6 +95,9 @@ def model_name(text: str) -> str:
     return str(Path(text).resolve()) if Path(text).is_dir() else text
 
 
-def told(prompt: str, target: str) -> str:
-    """An edit's two texts on one line."""
-    return f"{' '.join(prompt.split())} -> {' '.join(target.split())}"
+def told(prompt: str, target: str, goal: str | None = None, rival: str | None = None) -> str:
+    """An edit's texts on one line, and of a canonical example what it is for."""
+    text = f"{' '.join(prompt.split())} -> {' '.join(target.split())}"
+    if goal is None:
+        return text
+    return f"{text}  [{goal} with: {' '.join(rival.split())}]" if rival else f"{text}  [{goal}]"

@@ -182,8 +182,8 @@ def remaining(edits: Sequence[Edit], state: State) -> tuple[list[Edit], int]:
 
     One that was tried before under its own id is tried again under a new one.
     """
-    active = {(edit.prompt, edit.target) for edit in state.active()}
-    todo = [edit for edit in edits if (edit.prompt, edit.target) not in active]
+    active = {(edit.topic, edit.target) for edit in state.active()}
+    todo = [edit for edit in edits if (edit.topic, edit.target) not in active]
     tried = {(id, edit.prompt, edit.target) for id, edit in state.edits.items()}
     for index, edit in enumerate(todo):
         if (edit.id, edit.prompt, edit.target) in tried:
@@ -207,7 +207,9 @@ def report(receipt: Receipt | None, sheet: Path) -> None:
 
 
 def _line(result: EditResult) -> str:
-    text = f"{result.id}  {result.status}  {common.told(result.prompt, result.target)}"
+    text = f"{result.id}  {result.status}  {common.told(result.prompt, result.target, result.goal, result.rival)}"
+    if result.goal and result.status == "done" and "loss" in result.figures:
+        text += f"  (loss {result.figures['loss_before']:.2f}, now {result.figures['loss']:.2f})"
     if result.superseded:
         text += f"  (replaces {', '.join(result.superseded)})"
     return f"{text}  ({result.reason})" if result.reason else text

@@ -50,6 +50,8 @@ def _rows(event: Event, state: State) -> list[dict[str, Any]]:
             "now": state.edits[id].status,
             "prompt": state.edits[id].prompt,
             "target": state.edits[id].target,
+            "goal": state.edits[id].edit.get("goal"),
+            "rival": state.edits[id].edit.get("rival"),
             "reason": reason,
         }
         for id, (status, reason) in outcomes.items()
@@ -60,6 +62,6 @@ def _line(row: dict[str, Any]) -> str:
     when = f"{row['time'][:19]}  {row['event']}"
     if row["id"] is None:
         return f"{when}  " + " ".join(f"{key}={value}" for key, value in row["detail"].items())
-    what = common.told(row["prompt"], row["target"])
+    what = common.told(row["prompt"], row["target"], row["goal"], row["rival"])
     text = f"{when}  {row['id']}  {row['method']}  {row['status']}  {what}"
     return f"{text}  ({row['reason']})" if row["reason"] else text

@@ -7,10 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from errata.edits import Goal
+
 
 @dataclass(frozen=True)
 class EditResult:
-    """What became of one edit. `status` is "done" or "failed", with the reason; `figures` is what was measured."""
+    """What became of one edit. `status` is "done" or "failed", with the reason; `figures` is what was measured.
+
+    Of a canonical example `goal` and `rival` say what it was for, and `figures` has its loss before and now.
+    """
 
     id: str
     prompt: str
@@ -19,6 +24,8 @@ class EditResult:
     reason: str | None = None
     superseded: tuple[str, ...] = ()
     figures: Mapping[str, Any] = field(default_factory=dict)
+    goal: Goal | None = None
+    rival: str | None = None
 
 
 Accept = Callable[[Sequence[EditResult]], None]  # looks at edits that are on trial, and raises to refuse them

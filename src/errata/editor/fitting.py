@@ -64,6 +64,8 @@ def settle(
             break
         problems |= failing
         wanted = [edit for edit in wanted if str(edit.id) not in problems]
+    for id, loss in before.items():
+        figures[id] = {"loss_before": loss, **figures.get(id, {})}
     return Settled(fit.patch if fit and wanted else None, previous, problems, figures)
 
 

@@ -176,9 +176,13 @@ class Editor:
     def _result(self, edit: Edit, settled: Settled) -> EditResult:
         id, figures = str(edit.id), settled.figures.get(str(edit.id), {})
         if reason := settled.problems.get(id):
-            return EditResult(id, edit.prompt, edit.target, "failed", reason, figures=figures)
+            return EditResult(
+                id, edit.prompt, edit.target, "failed", reason, figures=figures, goal=edit.goal, rival=edit.rival
+            )
         older = self._state.superseding([edit.topic])
-        return EditResult(id, edit.prompt, edit.target, "done", superseded=older, figures=figures)
+        return EditResult(
+            id, edit.prompt, edit.target, "done", None, older, figures=figures, goal=edit.goal, rival=edit.rival
+        )
 
     def _commit(self, maker: Method, edits: list[Edit], settled: Settled, seconds: float) -> None:
         seq = self._state.head + 1

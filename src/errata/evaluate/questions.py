@@ -64,17 +64,24 @@ class Question:
 
 
 def questions_of(edits: Iterable[Edit]) -> list[Question]:
-    """What to ask about each edit: its prompt, its rephrases, what follows from it and what must not move."""
+    """What to ask about each edit: its prompt, its rephrases, what follows from it and what must not move.
+
+    A canonical example wants a probability, not an answer: of it only what must not move is asked.
+    """
     return [question for edit in edits for question in _of(edit)]
 
 
 def _of(edit: Edit) -> list[Question]:
+    # In CounterFact's comparison a neighbour's true answer is set against what the edit makes the model say.
+    kept = [Question("locality", p.prompt, p.answer, edit.id, p.kind or "", rival=edit.target) for p in edit.locality]
+    return kept if edit.goal is not None else [*_answers(edit), *kept]
+
+
+def _answers(edit: Edit) -> list[Question]:
     id, truth = edit.id, edit.ground_truth
     asked = [Question("reliability", edit.prompt, edit.target, id, rival=truth)]
     asked += [Question("generalization", prompt, edit.target, id, rival=truth) for prompt in edit.rephrases]
     asked += [Question("portability", p.prompt, p.answer, id, p.kind or "") for p in edit.portability]
-    # In CounterFact's comparison a neighbour's true answer is set against what the edit makes the model say.
-    asked += [Question("locality", p.prompt, p.answer, id, p.kind or "", rival=edit.target) for p in edit.locality]
     return asked
 
 

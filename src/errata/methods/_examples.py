@@ -25,7 +25,9 @@ class GoalConfig(MethodConfig):
         None, "end at the last state whose loss on general text is below (1 + ball) times the model's own, such as 1e-4"
     )
     kl: float = option(0.0, "weight of the divergence from the model as it was, on a stretch of general text each step")
-    corpus: str | None = option(None, "general text for ball and kl: a file or data set; prose in the package by default")
+    corpus: str | None = option(
+        None, "general text for ball and kl: a file or a data set; prose in the package by default"
+    )
     schedule: Literal["constant", "cosine"] = option("constant", "learning rate over the steps")
 
 

@@ -47,8 +47,8 @@ class Lora(Method):
         with model.preserved(), self._adapted(model, paths) as layers:
             moving = [weight for layer in layers.values() for weight in self._factors(layer)]
             descent = descend(
-                model, dict.fromkeys(moving, config.lr), aims(model, edits, config.rows), steps=config.steps, enough=config.enough,
-                schedule=config.schedule, **bounds(model, config, Held()),
+                model, dict.fromkeys(moving, config.lr), aims(model, edits, config.rows), steps=config.steps,
+                enough=config.enough, schedule=config.schedule, **bounds(model, config, Held()),
             )  # fmt: skip
             deltas = {
                 f"{path}.weight": LowRank(

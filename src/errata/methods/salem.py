@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from errata.edits import Edit, Probe
 from errata.errors import BadConfig
 from errata.learn.directions import main_directions
 from errata.learn.hypernetwork import Site
@@ -29,6 +30,7 @@ from errata.models.hooks import as_matrix
 LEAST = 4
 """Samples of each group that the choice of the matrix needs."""
 _EACH = 2  # rephrasings and probes of an edit that the choice looks at
+_LONGEST = 12  # tokens of an answer of the model's own
 _SHOWN = 4  # of the most salient matrices that a card tells
 
 
@@ -74,13 +76,18 @@ class Salem(RewritingMethod):
 
 
 def _samples(model: EditableModel, lessons: Sequence[Lesson]) -> list[Sample]:
-    """Passing, failing and rephrased samples. Raises BadConfig: too few of a kind."""
+    """Passing, failing and rephrased samples. Raises BadConfig: too few of a kind.
+
+    Where the model answers too few of the probes rightly, what it says to them is what has to stay.
+    """
     few = [
         replace(lesson.edit, rephrases=lesson.edit.rephrases[:_EACH], locality=lesson.locality[:_EACH])
         for lesson in lessons
     ]
     samples = samples_of(model, few)
-    counts = {group: sum(sample.group == group for sample in samples) for group in GROUPS}
+    if _count(samples)["pass"] < LEAST:
+        samples = samples_of(model, [replace(edit, locality=_said(model, edit)) for edit in few])
+    counts = _count(samples)
     for group, count in counts.items():
         if count < LEAST:
             raise BadConfig(
@@ -90,8 +97,19 @@ def _samples(model: EditableModel, lessons: Sequence[Lesson]) -> list[Sample]:
     return samples
 
 
+def _count(samples: Sequence[Sample]) -> dict[str, int]:
+    return {group: sum(sample.group == group for sample in samples) for group in GROUPS}
+
+
+def _said(model: EditableModel, edit: Edit) -> tuple[Probe, ...]:
+    """The edit's probes, answered by the model; without those to which it says nothing."""
+    prompts = [probe.prompt for probe in edit.locality]
+    answers = model.generate(prompts, max_new_tokens=_LONGEST) if prompts else []
+    return tuple(Probe(prompt, answer) for prompt, answer in zip(prompts, answers, strict=True) if answer)
+
+
 _MEANS = {
-    "pass": "the model answers rightly (locality probes with answers)",
+    "pass": "the model has an answer to (locality probes)",
     "fail": "the model answers wrongly (edits)",
     "adapt": "are rephrasings",
 }

@@ -48,7 +48,7 @@ class SentenceConcatenation(TunedMatrix):
         room = LONGEST if model.context is None else min(LONGEST, model.context // 2)
         facts = _fitting(model, islice(_sentences(corpus_for(model, config.facts).texts), POOL), room)
         if not facts:
-            raise BadConfig(f"'{config.facts or 'the corpus'}' has no sentence of at most {room} tokens; name another text")
+            raise BadConfig(f"'{config.facts or 'the corpus'}' has no sentence below {room} tokens; name another text")
         said = (f"{edit.prompt} {edit.target}." for edit in edits if edit.goal in (None, "raise"))
         told = _fitting(model, said, room)
 
@@ -73,7 +73,7 @@ def _sentences(texts: Iterable[str]) -> Iterator[str]:
 
 
 def _loss_after(model: EditableModel, before: Sequence[str], facts: Sequence[str]) -> Tensor:
-    """Mean loss of facts, nats a token, each after the text before it; of one that stands alone the first word is read."""
+    """Mean loss of facts, nats a token, each after its text; of one that stands alone the first word is read."""
     pairs = [(text, fact) if text else tuple(fact.split(maxsplit=1)) for text, fact in zip(before, facts, strict=True)]
     batch = model.encode([prompt for prompt, _ in pairs], [rest for _, rest in pairs], end=False)
     assert batch.gold is not None

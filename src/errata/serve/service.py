@@ -178,6 +178,7 @@ def _told(event: Event) -> dict[str, Any]:
         {
             "id": item["id"], "prompt": item["edit"]["prompt"], "target": item["edit"]["target"],
             "status": item["status"], "reason": item.get("reason"), "superseded": [], "figures": {},
+            "goal": item["edit"].get("goal"), "rival": item["edit"].get("rival"),
         }
         for item in event.payload["edits"]
     ]  # fmt: skip

@@ -83,9 +83,10 @@ class Path:
         """Why there is nothing to keep, if there is not."""
         if self.taken or self.left is None:
             return None
+        edge = (1 + self.ball.epsilon) * self.ball.start
         return (
-            f"nothing fits into the ball: the loss on general text went from {self.ball.start:.6f} to {self.left:.6f}, and "
-            f"its edge is {(1 + self.ball.epsilon) * self.ball.start:.6f}; widen the ball or lower the learning rate"
+            f"nothing fits into the ball: the loss on general text went from {self.ball.start:.6f} to {self.left:.6f}, "
+            f"and may go to {edge:.6f}; widen the ball or lower the learning rate"
         )
 
     def _copies(self) -> list[Tensor]:

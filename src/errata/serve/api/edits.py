@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 
+from errata.edits import Goal
 from errata.errors import ErrataError, UnknownName
 from errata.journal.events import Event
 from errata.journal.history import EditState
@@ -49,6 +50,10 @@ class EditAsked(Strict):
     locality: list[ProbeAsked] = Field([], max_length=100, description="questions that must keep their answers")
     portability: list[ProbeAsked] = Field([], max_length=100, description="what follows from the edit")
     id: Text | None = Field(None, max_length=100, description="a name to undo it by; made if left out")
+    goal: Goal | None = Field(
+        None, description="of a canonical example: what is to become of the target's probability after the prompt"
+    )
+    rival: Text | None = Field(None, description="the other way to go on, of balance and contrast")
 
 
 class EditsAsked(Strict):
@@ -74,6 +79,8 @@ class Result(BaseModel):
     reason: str | None
     superseded: list[str]
     figures: dict[str, Any]
+    goal: Goal | None
+    rival: str | None
 
 
 class Made(BaseModel):
