@@ -133,6 +133,14 @@ def resolve_model(name: str) -> Path | None:
     return importlib.import_module("errata.lab.models").resolve(name.removeprefix(LAB_PREFIX))
 
 
+def resolve_lender() -> Callable[..., Any]:
+    """`errata.editor.lending.lend`, by which a method takes over edits of another model's sheet.
+
+    Imported only now because the editor lies above the methods.
+    """
+    return importlib.import_module("errata.editor.lending").lend
+
+
 def _same(holder: object, newcomer: object) -> bool:
     if holder is newcomer:
         return True

@@ -25,21 +25,26 @@ from tiny import tiny_model
 
 PROMPTS = ("The capital of France is", "Who wrote the book?", "Madrid and Vienna are cities in")
 TWICE = "Rome is Rome {and} Rome"
+TWICES = (TWICE, "Rome and Rome are Rome in")  # after the first some models would end no answer
 OTHERS = ("Danielle", "Rome is the capital of Spain, London of", "cities")
 ROOM = 512  # neurons; in fewer the state of one token cannot change without that of others
 LIKELY = 1.5  # the end token's logit after a word, by the largest other
 
 # Generous, so that random models get there. A method takes those that it has; more than one scale of one thing never.
 OPTIONS: dict[str, dict[str, Any]] = {
-    "weights": {"lr": 0.03, "steps": 150, "enough": 0.7, "epsilon": 1.0},
+    "weights": {"lr": 0.03, "steps": 150, "enough": 0.7, "epsilon": 1.0, "layer": 0.6, "mix": 1.0, "alone": 0,
+                "others": 0.01},
     "codebook": {"lr": 0.5, "steps": 200, "lead": 0.5, "radius": 0.5},
     "adaptor": {"lr": 0.1, "steps": 400, "lead": 0.5},
     "router": {},
+    "senses": {"lr": 0.3, "steps": 150, "background": 0.0},  # ordinary text is foreign to random models
+    "logits": {"by": "ft", "settings": "lr=0.03,steps=150,enough=0.7", "beta": 1.0},
 }
 # Small steps in every direction: edits that are made one after another then hardly disturb the earlier ones.
 GENTLE: dict[str, dict[str, Any]] = {
     "weights": {"lr": 0.003, "steps": 400}, "codebook": {}, "adaptor": {"opening": 0.95},
-    "router": {},
+    "router": {}, "senses": {"lr": 0.05, "steps": 400},
+    "logits": {"settings": "lr=0.003,steps=400,enough=0.7"},
 }  # fmt: skip
 # For methods that look for a state of the subject, in units of that state; ordinary text is foreign to a random model.
 STATES: dict[str, Any] = {
@@ -54,7 +59,10 @@ TRAINING: dict[str, Any] = {
 }  # fmt: skip
 PASSES = 16  # small updates, as many as it takes: edits made one after another then hardly disturb the earlier ones
 TRAINED_ON = ("gpt2", "t5", "bert")
-UNASKED = ("router",)  # kinds of patches that are fitted without running the model
+# Kinds of patches that only some architectures can carry: those. (A tiny Qwen's tokenizer, saved and loaded, has one
+# token more, so that such a model cannot listen to itself.)
+CARRIERS = {"senses": ("backpack",), "logits": ("gpt2", "llama", "gpt_neox", "opt", "backpack")}
+UNASKED = ("router", "logits")  # kinds of patches that are fitted without running the model
 UNREACHABLE: dict[str, Any] = {"lr": 1e-9, "steps": 1}
 
 
@@ -70,6 +78,8 @@ def options(name: str, arch: str = "", dtype: torch.dtype = torch.float32, **mor
         wanted = {"editor": str(trained(name, arch, dtype)), "passes": PASSES} | more
         return {key: value for key, value in wanted.items() if key in known}
     wanted = OPTIONS[method.meta["patch"]] | (STATES if searches_states(name) else {}) | more
+    if "small" in known:  # a model listens to itself: what is learned there is right here
+        wanted["small"] = str(saved(arch))
     return {key: value for key, value in wanted.items() if key in known}
 
 
@@ -109,6 +119,15 @@ def _bound(place: Path, model: EditableModel) -> Path:
 _EDITORS = tempfile.TemporaryDirectory(prefix="errata-editors-")  # of this process
 
 
+@cache
+def saved(arch: str) -> Path:
+    """The directory of a steerable model."""
+    out, model = Path(_EDITORS.name) / f"model-{arch}", steerable(arch)
+    model.model.save_pretrained(out)
+    model.tokenizer.save_pretrained(out)
+    return out
+
+
 def lessons_for(arch: str) -> list[Edit]:
     """What the tests ask for, twice; a prompt's rephrasing is itself, and all the other prompts must stay."""
     asked = (*PROMPTS, TWICE)
@@ -134,9 +153,33 @@ def within_reach(name: str, arch: str) -> bool:
     Where attention and MLP are parallel, the keys of a random model's tokens are too alike for one subject's state to
     change without the others'. An editor takes seconds to train: one architecture of each task has to do.
     """
+    if not carries(name, arch):
+        return False
     if METHODS.get(name).meta["needs_training"]:
         return arch in TRAINED_ON
     return not (searches_states(name) and arch == "gpt_neox")
+
+
+def holds(name: str, arch: str) -> bool:
+    """Whether edits of such a random model can be made to hold, each beside the others.
+
+    What a Backpack says is a sum of its words' senses, and its weights decide only how they are weighed: in a random
+    one edits of weights, its own or of one that it hears, have hardly a hold on what is said.
+    """
+    return not (arch.startswith("backpack") and METHODS.get(name).meta["patch"] in ("weights", "logits"))
+
+
+def carries(name: str, arch: str) -> bool:
+    """Whether this architecture is edited by the method at all, and can carry the kind of patch that it leaves."""
+    meta = METHODS.get(name).meta
+    return task_of(arch) in meta["tasks"] and arch in CARRIERS.get(meta["patch"], (arch,))
+
+
+def places(name: str, archs: tuple[str, ...]) -> list[str]:
+    """The variants of these architectures that a method is tried on; of others if its patches need one of those."""
+    fitting = [arch for arch in archs if within_reach(name, arch)]
+    others = [] if fitting else list(CARRIERS.get(METHODS.get(name).meta["patch"], ()))
+    return [home(name, arch) for arch in fitting + others]
 
 
 def home(name: str, arch: str) -> str:

@@ -12,6 +12,7 @@ from published import save_lines
 from errata import datasets
 from errata.datasets import Example
 from errata.datasets._canonical import Canonical
+from errata.datasets._canonical_files import Published
 from errata.edits import Edit, Probe
 from errata.errors import BadEdit
 
@@ -49,8 +50,8 @@ def capitals(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
-def opened(task: str, path: Path) -> Canonical:
-    return cast(Canonical, datasets.open(f"canonical-{task}={path}"))
+def opened(task: str, path: Path) -> Published:
+    return cast(Published, datasets.open(f"canonical-{task}={path}"))
 
 
 def test_the_six_tasks_are_listed_and_none_is_in_the_package():
@@ -93,8 +94,8 @@ def test_edits_take_up_what_is_evaluated_of_their_subject(capitals: Path):
             locality=(
                 Probe("In France, films are shown at", "Cannes", "hard_negative"),
                 Probe("Oranges grow near", "Seville", "hard_negative"),
-                Probe("Dates grow near", "Tozeur", "hard_negative"),
             ),
+            goal="raise",
         ),
         Edit(
             "The capital of Benin is",
@@ -102,8 +103,35 @@ def test_edits_take_up_what_is_evaluated_of_their_subject(capitals: Path):
             subject="Benin",
             locality=(Probe("Lemons grow near", "Palermo", "hard_negative"),),
             portability=(Probe("Benin is governed from", "Cotonou", "eval"),),
+            goal="raise",
+        ),
+        Edit(
+            "The capital of Benin is",
+            "Cotonou",
+            subject="Benin",
+            rephrases=("Benin is governed from",),
+            locality=(Probe("Dates grow near", "Tozeur", "hard_negative"),),
+            goal="raise",
         ),
     ]
+
+
+@pytest.mark.parametrize(
+    ("task", "files", "goal", "rival"),
+    [
+        ("pronoun-gender-bias", ("train", "hard_neg_eval"), "balance", "she"),
+        ("verb-conjugation", ("train", "hard_neg_eval"), "contrast", "she"),
+        ("stereoset", ("train", "hard_neg"), "lower", None),
+    ],
+)
+def test_every_goal_becomes_edits(tmp_path: Path, task: str, files: tuple[str, str], goal: str, rival: str | None):
+    stem = task.replace("-", "_")
+    shown = {"suffix1": " he", "suffix2": " she"} if rival else {"suffix": " he"}
+    save_lines(tmp_path / f"{stem}_{files[0]}-val.jsonl", {"prefix": "The cook said that", **shown})
+    save_lines(tmp_path / f"{stem}_{files[1]}-val.jsonl", {"prefix": "My aunt cooks, and", "suffix": " she"})
+    [edit] = opened(task, tmp_path).edits("val")
+    assert (edit.target, edit.goal, edit.rival) == ("he", goal, rival)
+    assert edit.locality == (Probe("My aunt cooks, and", "she", "hard_negative"),)
 
 
 def test_goals_and_thresholds_are_the_papers():
@@ -132,9 +160,12 @@ def test_what_is_right_depends_on_the_goal(
     save_lines(tmp_path / f"{task.replace('-', '_')}_{file}-val.jsonl", record)
     dataset = opened(task, tmp_path)
     assert dataset.examples(split="val") == [Example("A", choices, gold, kind="eval")]
-    assert dataset.holds == "examples"
-    with pytest.raises(BadEdit, match="as no edit can; use its examples"):
-        dataset.edits()
+    assert dataset.holds == "edits, examples"
+
+
+def test_examples_stand_with_whom_they_are_about(capitals: Path):
+    pairs = opened("country-capital", capitals).grouped("hard_negatives")
+    assert [about for about, _ in pairs] == ["France", "Spain", "Italy", "Tunisia"]
 
 
 def test_a_missing_file_is_named(capitals: Path):

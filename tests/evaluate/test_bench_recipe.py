@@ -67,5 +67,6 @@ def test_a_file_that_is_no_recipe_says_so(tmp_path: Path):
 
 def test_packaged_recipes_are_sound():
     assert packaged()
-    for name in packaged():
-        Recipe.of(read(name))
+    for values in map(read, packaged()):
+        if "study" not in values:  # which is a plan of its own
+            Recipe.of(values)

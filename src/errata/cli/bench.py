@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from errata.cli import _common as common
+from errata.cli import _study
 
 if TYPE_CHECKING:
     from errata.evaluate.recipe import Recipe
@@ -43,13 +44,19 @@ def command(
 ) -> None:
     """Measure methods on a model and data, before, while and after they edit.
 
-    Writes every answer and figure under OUT (`errata report OUT` draws them).
+    Writes every answer and figure under OUT (`errata report OUT` draws them). A recipe with a `study` is one of
+    canonical examples: of the options below it takes --model, --dataset (its tasks) and --n (examples a run).
     """
     common.quiet()
     from errata.evaluate.recipe import Recipe, read
     from errata.evaluate.runner import check, run
 
     values = read(recipe) if recipe else {}
+    if "study" in values:
+        if jobs > 1:
+            raise click.UsageError("a study runs one method at a time; leave --jobs out")
+        _study.bench(values, given, out, resume=resume, dry_run=dry_run, as_json=as_json)
+        return
     chosen = Recipe.of(values | {name: value for name, value in _typed(given).items() if value is not None})
     check(chosen)
     if dry_run:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from errata.cli import _common as common
+from errata.cli import _study
 
 if TYPE_CHECKING:
     from errata.evaluate.report.page import Page
@@ -29,12 +30,17 @@ def command(results: Path, out: Path | None, show: bool, dry_run: bool, as_json:
     """Report on RESULTS, the directory that `errata bench --out` wrote, finished or not.
 
     Writes report.html, which needs nothing beside it, report.md, report.json and the plots as PNG files. No model is
-    loaded, and the same results give the same files.
+    loaded, and the same results give the same files. A study of canonical examples has report.md, report.json and
+    gains.png.
     """
+    from errata.evaluate.canonical.folder import Folder, is_study
     from errata.evaluate.report.files import HTML, names, told, write
     from errata.evaluate.report.gather import gather
     from errata.evaluate.results import Results
 
+    if is_study(results):
+        _study.report(Folder.open(results), out, dry_run=dry_run, as_json=as_json)
+        return
     page = gather(Results.open(results))
     out = out or results / "report"
     files = [out / name for name in names(page)] if dry_run else write(page, out)

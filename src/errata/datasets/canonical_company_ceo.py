@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from errata.datasets._base import register_dataset
-from errata.datasets._canonical import RAISED_A_TWENTIETH, Canonical, Files, canonical
+from errata.datasets._canonical import RAISED_A_TWENTIETH
+from errata.datasets._canonical_files import Files, Published, canonical
 
 FILES = Files(
     train="company_ceo_train",
@@ -14,7 +15,7 @@ FILES = Files(
 
 
 @register_dataset("canonical-company-ceo")
-def canonical_company_ceo() -> Canonical:
+def canonical_company_ceo() -> Published:
     """Hard negatives ask for the chief executives of other companies."""
     about = "companies and their chief executives, in templates and in prose"
     return canonical(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from errata.datasets._base import register_dataset
-from errata.datasets._canonical import RAISED_A_FIFTH, Canonical, Files, canonical
+from errata.datasets._canonical import RAISED_A_FIFTH
+from errata.datasets._canonical_files import Files, Published, canonical
 
 FILES = Files(
     train="country_capital_fixed",
@@ -14,7 +15,7 @@ FILES = Files(
 
 
 @register_dataset("canonical-country-capital")
-def canonical_country_capital() -> Canonical:
+def canonical_country_capital() -> Published:
     """Hard negatives ask for other cities of the same country."""
     about = "countries and their capitals, in templates and in prose"
     return canonical(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from errata.datasets._base import register_dataset
-from errata.datasets._canonical import BALANCED_WITHIN_A_HALF, Canonical, Files, canonical
+from errata.datasets._canonical import BALANCED_WITHIN_A_HALF
+from errata.datasets._canonical_files import Files, Published, canonical
 
 FILES = Files(
     train="pronoun_gender_bias_train",
@@ -14,7 +15,7 @@ FILES = Files(
 
 
 @register_dataset("canonical-pronoun-gender-bias")
-def canonical_pronoun_gender_bias() -> Canonical:
+def canonical_pronoun_gender_bias() -> Published:
     """Hard negatives are texts that have said which pronoun it is."""
     about = "occupations after which he and she must be as likely"
     return canonical("pronoun-gender-bias", 1866, about, goal="balance", threshold=BALANCED_WITHIN_A_HALF, files=FILES)

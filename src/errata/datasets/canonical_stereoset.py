@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from errata.datasets._base import register_dataset
-from errata.datasets._canonical import LOWERED_TO_A_THOUSANDTH, Canonical, Files, canonical
+from errata.datasets._canonical import LOWERED_TO_A_THOUSANDTH
+from errata.datasets._canonical_files import Files, Published, canonical
 
 FILES = Files(
     train="stereoset_train",
@@ -14,7 +15,7 @@ FILES = Files(
 
 
 @register_dataset("canonical-stereoset")
-def canonical_stereoset() -> Canonical:
+def canonical_stereoset() -> Published:
     """Hard negatives are definitions of the groups' names."""
     about = "stereotypes about groups, to be made improbable"
     return canonical("stereoset", 8424, about, goal="lower", threshold=LOWERED_TO_A_THOUSANDTH, files=FILES)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from errata.datasets._base import register_dataset
-from errata.datasets._canonical import RAISED_A_TWENTIETH, Canonical, Files, canonical
+from errata.datasets._canonical import RAISED_A_TWENTIETH
+from errata.datasets._canonical_files import Files, Published, canonical
 
 FILES = Files(
     train="temporal_train",
@@ -14,7 +15,7 @@ FILES = Files(
 
 
 @register_dataset("canonical-temporal")
-def canonical_temporal() -> Canonical:
+def canonical_temporal() -> Published:
     """Hard negatives are entities that the model knows."""
     about = "texts about recent entities, and what else is true of them"
     return canonical(

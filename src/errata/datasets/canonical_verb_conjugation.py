@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from errata.datasets._base import register_dataset
-from errata.datasets._canonical import SIXTEEN_TIMES_LIKELIER, Canonical, Files, canonical
+from errata.datasets._canonical import SIXTEEN_TIMES_LIKELIER
+from errata.datasets._canonical_files import Files, Published, canonical
 
 FILES = Files(
     train="verb_conjugation_train",
@@ -14,7 +15,7 @@ FILES = Files(
 
 
 @register_dataset("canonical-verb-conjugation")
-def canonical_verb_conjugation() -> Canonical:
+def canonical_verb_conjugation() -> Published:
     """Hard negatives are other sentences about the same subjects."""
     about = "sentences with the right and the wrong form of a verb"
     return canonical("verb-conjugation", 3360, about, goal="contrast", threshold=SIXTEEN_TIMES_LIKELIER, files=FILES)

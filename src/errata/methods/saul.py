@@ -15,7 +15,7 @@ from itertools import islice
 from torch import Tensor
 
 from errata.edits import GOALS, Edit
-from errata.errors import BadConfig
+from errata.errors import BadConfig, BadModel
 from errata.methods._base import option, register_method
 from errata.methods._tuned import MatrixConfig, TunedMatrix
 from errata.models import EditableModel
@@ -25,7 +25,7 @@ from errata.solve.descent import Descent
 from errata.solve.tuning import Borrowed
 from errata.statistics import corpus_for
 
-POOL = 2000  # facts to draw from
+POOL = 500  # facts to draw from
 LONGEST = 64  # tokens of one, at most
 
 
@@ -38,23 +38,25 @@ class SentenceConcatenation(TunedMatrix):
         facts: str | None = option(
             None, "where random facts are drawn from: a text file or a data set; the lab's own, or prose, by default"
         )
-        weight: float = option(1.0, "weight of the random facts' loss, beside the targets'")
+        others: float = option(1.0, "weight of the random facts' loss, beside the targets'")
         alone: int = option(8, "random facts in a step that follow no edit")
 
     def train(
         self, model: EditableModel, matrices: Borrowed, edits: Sequence[Edit], repeated: Sequence[Edit]
     ) -> Descent:
+        if model.task != "causal":
+            raise BadModel(f"'{self.name}' edits models that write on; for this {model.task} model use ft or 1-li")
         config, rng = self.config, random.Random(self.config.seed)
         room = LONGEST if model.context is None else min(LONGEST, model.context // 2)
         facts = _fitting(model, islice(_sentences(corpus_for(model, config.facts).texts), POOL), room)
         if not facts:
             raise BadConfig(f"'{config.facts or 'the corpus'}' has no sentence below {room} tokens; name another text")
-        said = (f"{edit.prompt} {edit.target}." for edit in edits if edit.goal in (None, "raise"))
+        said = (f"{edit.prompt.rstrip()} {edit.target.strip()}." for edit in edits if edit.goal in (None, "raise"))
         told = _fitting(model, said, room)
 
         def others() -> Tensor:
             before = [*rng.sample(told, min(len(told), config.rows)), *[""] * config.alone]
-            return config.weight * _loss_after(model, before, rng.choices(facts, k=len(before)))
+            return config.others * _loss_after(model, before, rng.choices(facts, k=len(before)))
 
         return self.descend(model, matrices, edits, penalties=[others])
 

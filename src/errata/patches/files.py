@@ -22,13 +22,17 @@ from errata.errors import BadPatch, WrongModel
 from errata.patches.adaptor import AdaptorPatch
 from errata.patches.base import Patch
 from errata.patches.codebook import CodebookPatch
+from errata.patches.logits import LogitsPatch
 from errata.patches.router import RouterPatch
+from errata.patches.senses import SensePatch
 from errata.patches.weights import WeightPatch
 
 FORMAT = 1
 SUFFIX = ".safetensors"
 
-_KINDS: dict[str, type[Patch]] = {kind.kind: kind for kind in (WeightPatch, CodebookPatch, AdaptorPatch, RouterPatch)}
+_KINDS: dict[str, type[Patch]] = {
+    kind.kind: kind for kind in (WeightPatch, CodebookPatch, AdaptorPatch, RouterPatch, SensePatch, LogitsPatch)
+}
 _KEY = "errata"  # of the header, in the metadata
 
 
@@ -71,9 +75,14 @@ def load_patch(path: Path, *, expect_sha256: str | None = None, fingerprint: str
         tensors = safetensors.torch.load(data)
         if header.pop("content", None) != _digest(header, tensors):
             raise BadPatch("its contents are not what was saved")
-        return _KINDS[header["kind"]].from_parts(header, tensors)
+        return patch_of(header, tensors)
     except (BadPatch, SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise BadPatch(f"{path} is damaged ({error}); restore it from a copy") from error
+
+
+def patch_of(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Patch:
+    """The patch of some kind that has this header and these tensors. Raises: BadPatch, KeyError (no such kind)."""
+    return _KINDS[header["kind"]].from_parts(header, tensors)
 
 
 def read_header(path: Path) -> dict[str, Any]:
