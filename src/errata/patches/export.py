@@ -1,6 +1,6 @@
 """Patches for tools that have never heard of Errata: an ordinary PEFT LoRA adapter, or an ordinary merged model.
 
-Knows the two directory formats. A codebook fits neither, because it acts on states, and says so.
+Knows the two directory formats. Patches that change no weights, such as codebooks, fit neither and say so.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def export_merged(model: EditableModel, patches: Sequence[Patch], out_dir: Path)
     Patches need not be attached, and attached ones that are not named are left out; the model is afterwards as it was.
 
     Raises:
-        CannotExport: a patch is a codebook, or `out_dir` is not empty.
+        CannotExport: a patch is not of weights, or `out_dir` is not empty.
     """
     chosen = _weight_patches(patches, "merged weights")
     with _fresh(out_dir) as stage, _exactly(model, chosen):
@@ -76,8 +76,8 @@ def _weight_patches(patches: Sequence[Patch], target: str) -> list[WeightPatch]:
     if len(found) < len(patches):
         other = next(patch for patch in patches if not isinstance(patch, WeightPatch))
         raise CannotExport(
-            f"the {other.kind} of '{other.method}' acts on states and cannot become {target}; export the weight "
-            f"patches alone, and ship the {other.kind} as a patch file or serve it"
+            f"a patch of '{other.method}' (kind {other.kind}) changes no weights and cannot become {target}; export "
+            "the weight patches alone, and ship the others as patch files or serve them"
         )
     return found
 

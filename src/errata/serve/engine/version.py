@@ -1,20 +1,19 @@
 """A version: what a sheet at one moment makes of the base model, beside the base and every other version.
 
-Knows how to share tensors between models and which of them patches write. It runs nothing and knows no sheet.
+Knows which parameters patches write. It runs nothing and knows no sheet.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from errata.errors import BadModel
 from errata.models import EditableModel
+from errata.models.twin import twin
 from errata.patches.base import Patch, in_force
 from errata.patches.records import RecordedPatch
 from errata.patches.states import Firing
@@ -44,8 +43,7 @@ class Version:
         """
         if in_force(base):
             raise BadModel("the base model of an engine must carry no patches; detach them, or load it anew")
-        model = copy.copy(base)
-        model.model = _clone(base.model, _written(base.model, patches))
+        model = twin(base, _written(base.model, patches))
         model.model.eval()
         for patch in patches:
             patch.attach(model)
@@ -76,17 +74,3 @@ def _written(network: PreTrainedModel, patches: Sequence[Patch]) -> set[str]:
     """Paths of the parameters that patches write."""
     names = {name for patch in patches if isinstance(patch, WeightPatch) for name in patch.deltas}
     return names & {name for name, _ in network.named_parameters(remove_duplicate=False)}
-
-
-def _clone(network: PreTrainedModel, own: set[str]) -> PreTrainedModel:
-    """The same modules around the same tensors, but for copies of the parameters `own`.
-
-    Deep copying takes its memo for what is copied already. A parameter that goes by two names stays one.
-    """
-    memo: dict[int, Tensor] = {id(buffer): buffer for buffer in network.buffers()}
-    for name, parameter in network.named_parameters(remove_duplicate=False):
-        if name in own:
-            memo[id(parameter)] = nn.Parameter(parameter.detach().clone(), requires_grad=parameter.requires_grad)
-        else:
-            memo.setdefault(id(parameter), parameter)
-    return copy.deepcopy(network, memo)
