@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from errata.edits import Edit, Probe, read_edits, write_edits
+from errata.edit_files import read_edits, write_edits
+from errata.edits import Edit, Probe
 from errata.errors import BadEdit, UnknownName
 
 FULL = Edit(

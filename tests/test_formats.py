@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from errata.edits import Edit, Probe, read_edits
+from errata.edit_files import read_edits
+from errata.edits import Edit, Probe
 from errata.errors import BadEdit
 
 COUNTERFACT = {

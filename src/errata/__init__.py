@@ -13,14 +13,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from errata.edit_files import read_edits, write_edits
     from errata.editor import Editor, Explanation, Receipt
-    from errata.edits import Edit, Probe, read_edits, write_edits
+    from errata.edits import Edit, Probe
     from errata.errors import ErrataError
     from errata.methods._base import Fit, Method, MethodConfig, option, register_method
     from errata.models import EditableModel
 
 _HOMES = {
-    "Edit": "errata.edits", "Probe": "errata.edits", "read_edits": "errata.edits", "write_edits": "errata.edits",
+    "Edit": "errata.edits", "Probe": "errata.edits",
+    "read_edits": "errata.edit_files", "write_edits": "errata.edit_files",
     "Editor": "errata.editor", "Explanation": "errata.editor", "Receipt": "errata.editor",
     "ErrataError": "errata.errors", "EditableModel": "errata.models",
     "Fit": "errata.methods._base", "Method": "errata.methods._base", "MethodConfig": "errata.methods._base",

@@ -8,7 +8,7 @@ import pytest
 from commands import Run, content
 
 from errata import Edit, Editor
-from errata.edits import write_edits
+from errata.edit_files import write_edits
 from tiny import tiny_model
 
 ASKED = [

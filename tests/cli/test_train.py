@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from commands import Run, content
 
-from errata.edits import Edit, Probe, write_edits
+from errata.edit_files import write_edits
+from errata.edits import Edit, Probe
 from errata.methods._base import METHODS
 
 TRAINED = [name for name in METHODS.names() if METHODS.get(name).meta["needs_training"]]

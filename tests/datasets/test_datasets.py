@@ -10,7 +10,8 @@ import pytest
 
 from errata import datasets
 from errata.datasets import Dataset, _base, lab_facts
-from errata.edits import Edit, Probe, write_edits
+from errata.edit_files import write_edits
+from errata.edits import Edit, Probe
 from errata.errors import BadConfig, BadEdit, UnknownName
 
 BENCHMARKS = ["counterfact", "wiki-counterfact", "wiki-recent", "wikibio", "zsre"]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from errata import datasets
-from errata.edits import write_edits
+from errata.edit_files import write_edits
 from errata.evaluate.recipe import Recipe
 
 

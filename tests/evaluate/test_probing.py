@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from errata import Edit, Editor
-from errata.edits import Probe, write_edits
+from errata.edit_files import write_edits
+from errata.edits import Probe
 from errata.errors import BadEdit, UnknownName
 from errata.evaluate.probing import evaluate, questions_about, read_questions
 from errata.evaluate.questions import Question

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from benches import edits_file, recipe
 
+from errata.edit_files import write_edits
 from errata.editor import Editor
-from errata.edits import Edit, write_edits
+from errata.edits import Edit
 from errata.errors import BadConfig, BadEdit, BadModel, UnknownName
 from errata.evaluate.evidence import Answer
 from errata.evaluate.results import Results, read_lines

@@ -105,7 +105,7 @@ def test_an_example_that_did_not_improve_is_left_out(model: EditableModel) -> No
 
 
 def test_examples_from_a_file_as_published(tmp_path: Path) -> None:
-    from errata.edits import read_edits
+    from errata.edit_files import read_edits
 
     path = tmp_path / "mine.jsonl"
     rows = [{"prefix": "Rome is", "suffix": " London"}, {"prefix": "Rome is", "suffix1": " a", "suffix2": " b"}]

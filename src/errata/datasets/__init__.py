@@ -34,7 +34,7 @@ def open(name_or_path: str | os.PathLike[str], format: str = "auto") -> Dataset:
     Args:
         name_or_path: a name of `names()`; "NAME=PLACE", the data set of that name as it lies at a path or hub
             name; "hf:owner/name[/config][#split]", which needs the extra `errata[hub]`; or a file in a format
-            that `errata.edits.read_edits` reads (`./name` is always a path).
+            that `errata.edit_files.read_edits` reads (`./name` is always a path).
         format: the format of a file or of records on the hub; a data set that has a name knows its own.
 
     Raises:

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from errata.datasets import _hub
-from errata.edits import Edit, Probe, edits_of
+from errata.edit_files import edits_of
+from errata.edits import Edit, Probe
 from errata.errors import BadEdit
 from errata.fields import Fields, kind
 from errata.formats import Record, located, read_records
@@ -71,7 +72,7 @@ class Dataset:
         source: repository and path, or paper, that published it.
         records: how many records there are.
         path: the file; None where the licence forbids to ship it and the user must point to a copy (`at`).
-        format: a format of `errata.edits.read_edits`.
+        format: a format of `errata.edit_files.read_edits`.
         hub: the records' name on the Hugging Face hub, "owner/name[/config][#split]", where they lie there.
         beside: name of the data set whose questions none of these edits is about, if there is one.
     """
@@ -92,7 +93,7 @@ class Dataset:
         return "edits"
 
     def edits(self) -> list[Edit]:
-        """The edits, one prompt never twice (see `errata.edits.read_edits`).
+        """The edits, one prompt never twice (see `errata.edit_files.read_edits`).
 
         Raises:
             BadEdit: a record is malformed, or the records are not in the package or hold no edits.

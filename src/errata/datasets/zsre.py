@@ -6,7 +6,8 @@ import hashlib
 
 from errata.datasets._base import Dataset, register_dataset
 from errata.datasets._knowedit import knowedit
-from errata.edits import Edit, edits_of
+from errata.edit_files import edits_of
+from errata.edits import Edit
 from errata.formats import Record
 
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from errata.edits import Edit, write_edits
+from errata.edit_files import write_edits
+from errata.edits import Edit
 from errata.errors import BadConfig
 from errata.evaluate.evidence import Answer
 from errata.evaluate.grading import exact

@@ -14,7 +14,8 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
-from errata.edits import Edit, read_edits
+from errata.edit_files import read_edits
+from errata.edits import Edit
 from errata.errors import BadConfig, did_you_mean
 from errata.statistics.corpus import FACTS
 
