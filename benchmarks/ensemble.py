@@ -1,6 +1,7 @@
 """What an ensemble costs beside its two models: big alone, small alone and both together, taking turns in one process.
 
-    python benchmarks/ensemble.py --small DIR        (DIR: a Backpack of lab:gpt's vocabulary, from `errata lab train`)
+    python benchmarks/ensemble.py                    (lab:gpt and lab:backpack)
+    python benchmarks/ensemble.py --random --rounds 5     (sizes as published: GPT-2, 124 M, and a Backpack of 170 M)
 
 Senses of all words of lab-counterfacts' prompts are edited, the worst case: there is something to say everywhere. A
 change of a matrix of the small model needs a second pass of it and is shown beside that. Seconds are the process's own
@@ -18,9 +19,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from errata.datasets import get
 from errata.models import EditableModel
+from errata.models.backpack.config import BackpackConfig
+from errata.models.backpack.modeling import BackpackForCausalLM
 from errata.models.backpack.words import backpack_of
 from errata.patches.base import Patch
 from errata.patches.logits import LogitsPatch
@@ -34,10 +38,11 @@ WRITTEN = 24  # tokens
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--big", default="lab:gpt")
-    parser.add_argument("--small", required=True)
+    parser.add_argument("--small", default="lab:backpack")
+    parser.add_argument("--random", action="store_true", help="random weights of published sizes instead")
     parser.add_argument("--rounds", type=int, default=15)
     given = parser.parse_args()
-    big, small = EditableModel.load(given.big), EditableModel.load(given.small)
+    big, small = _random() if given.random else (EditableModel.load(given.big), EditableModel.load(given.small))
     prompts = [edit.prompt for edit in get("lab-counterfacts").edits()[:64]]
     rows = [
         {"work": work, "patch": kind, **_turns(big, small, patch, job, given.rounds)}
@@ -45,6 +50,15 @@ def main() -> None:
         for work, job in _jobs(prompts).items()
     ]
     print(json.dumps([{**row, "threads": torch.get_num_threads()} for row in rows], indent=2))
+
+
+def _random() -> tuple[EditableModel, EditableModel]:
+    """Of the published sizes, under lab:gpt's tokenizer, which uses a part of their vocabulary."""
+    torch.manual_seed(0)
+    tokenizer = EditableModel.load("lab:gpt").tokenizer
+    networks = (GPT2LMHeadModel(GPT2Config()), BackpackForCausalLM(BackpackConfig(vocab_size=50257)))
+    models = [EditableModel(network.eval(), tokenizer) for network in networks]
+    return models[0], models[1]
 
 
 def _jobs(prompts: list[str]) -> dict[str, Callable[[EditableModel], object]]:

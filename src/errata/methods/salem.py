@@ -4,8 +4,8 @@ Of the MLP matrices that MEND would rewrite, the one with the largest gradient s
 rephrased samples of the training data is rewritten. Gradients are summed over a batch of edits and cut to the
 directions that hold most of their energy before the network sees them. No code was published; what the paper leaves
 open (the candidates, the rank, signs) is decided here. Among all matrices the lowest are often the most salient:
-everything above depends on them. In a model that writes, one step there moves much else; in a classifier they serve
-best (docs/learned.md), and are candidates too.
+everything above depends on them, and one step there mostly moves much else (docs/learned.md tells where it does not).
+With `among` "all" these are candidates too.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ class Salem(RewritingMethod):
         salience: Literal["relative", "absolute"] = option(
             "absolute", "training: gradients as they are (published), or by the size of a matrix's own weights"
         )
-        among: Literal["auto", "last", "all"] = option(
-            "auto", "training: blocks to choose from, those that MEND rewrites or all; all of a classifier's by default"
+        among: Literal["last", "all"] = option(
+            "last", "training: blocks to choose from, those that MEND rewrites or all"
         )
         choosing: int = option(48, "training: edits whose gradients choose the matrix")
         passes: int = option(
@@ -62,8 +62,7 @@ class Salem(RewritingMethod):
             return [site(model, path)], {}
         looked_at = lessons.batch(0, min(self.config.choosing, len(lessons.training)))
         found = salience(model, _samples(model, looked_at))
-        every = self.config.among == "all" or (self.config.among == "auto" and model.task == "classification")
-        among = range(len(model.arch)) if every else top_blocks(model)
+        among = top_blocks(model) if self.config.among == "last" else range(len(model.arch))
         ranked = _ranked(model, found, among, self.config.salience == "relative")
         block, role = ranked[0]["block"], ranked[0]["role"]
         why = {"salience": ranked[:_SHOWN], "samples": found.counts()}
