@@ -149,7 +149,7 @@ def test_the_tether_is_that_of_a_forward(model: EditableModel) -> None:
             now = theirs._log_chances(chosen)[0, :-1]
         before = theirs.before[chosen][0, :-1]
         expected = 0.5 * (before.exp() * (before - now)).sum(-1).mean()
-        assert float(found.detach()) == pytest.approx(float(expected), rel=1e-3, abs=1e-5)
+        assert float(found.detach()) == pytest.approx(float(expected.detach()), rel=1e-3, abs=1e-5)
 
 
 def test_a_model_without_senses_is_refused() -> None:

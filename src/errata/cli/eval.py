@@ -70,8 +70,9 @@ def command(
     with common.open_editor(sheet, model) as editor:
         asked = read_questions(questions, editor.state) if questions else questions_about(editor.state)
         if not asked:
-            what = "canonical examples alone are in force" if editor.state.active() else "no edit is in force"
-            raise BadSheet(f"{sheet}: {what}, which ask no questions; name a file of them")
+            if editor.state.active():
+                raise BadSheet(f"{sheet} has canonical examples alone, which ask no questions; name a file of questions")
+            raise BadSheet(f"no edit of {sheet} is in force and no questions were given; name a file of them")
         report = evaluate(
             editor, asked, _names(metrics, judge.metrics), max_new_tokens=max_new_tokens, progress=not as_json,
             texts=general_texts(editor.editable, path=texts) if texts else None,
