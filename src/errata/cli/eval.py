@@ -71,7 +71,7 @@ def command(
         asked = read_questions(questions, editor.state) if questions else questions_about(editor.state)
         if not asked:
             if editor.state.active():
-                raise BadSheet(f"{sheet} has canonical examples alone, which ask no questions; name a file of questions")
+                raise BadSheet(f"{sheet} has canonical examples alone, which ask no questions; name a file of some")
             raise BadSheet(f"no edit of {sheet} is in force and no questions were given; name a file of them")
         report = evaluate(
             editor, asked, _names(metrics, judge.metrics), max_new_tokens=max_new_tokens, progress=not as_json,
