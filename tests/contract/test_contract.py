@@ -43,14 +43,16 @@ from errata.patches.weights import WeightPatch
 ARCHITECTURES = ("gpt2", "llama", "gpt_neox", "qwen2", "opt", "backpack", "t5", "bert")
 TEXT = ("gpt2", "llama", "gpt_neox", "qwen2", "opt", "backpack")
 FEW = ("gpt2", "t5", "bert")  # one of each task
+ALIKE = ("qwen2", "opt")  # built as llama and gpt2 are, but for a bias or two: tried on demand (make test-slow)
 NAMES = METHODS.names()
 
 
 def fitting(archs: tuple[str, ...], *, holding: bool = False) -> pytest.MarkDecorator:
     """Every method on those of the architectures that it edits; `holding`: where its edits can be made to hold."""
     cases = [
-        (name, arch) for name in NAMES for arch in places(name, archs) if not holding or holds(name, arch)
-    ]
+        pytest.param(name, arch, marks=[pytest.mark.slow] if arch.split("-")[0] in ALIKE else [])
+        for name in NAMES for arch in places(name, archs) if not holding or holds(name, arch)
+    ]  # fmt: skip
     return pytest.mark.parametrize(("name", "arch"), cases)
 
 
