@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from errata.evaluate.report.drawing import DARK, LIGHT, Panel, spread, svg
 from errata.evaluate.report.files import names, write
@@ -174,6 +175,17 @@ def test_a_ruined_model_can_be_drawn(tmp_path: Path):
     files = write(page, tmp_path / "out")
     assert "×1e+300" in files[0].read_text()
     assert json.loads(files[2].read_text())["entrants"][0]["looks"][2]["perplexity"] is None
+
+
+def test_a_perplexity_that_multiplies_is_drawn_from_its_start_up(tmp_path: Path):
+    made = results(tmp_path / "r", "ft")
+    add(made, "ft", {1: {"perplexity.change": figure(0.0)}, 4: {"perplexity.change": figure(40.0)}})
+    (panel,) = next(plot for plot in plots(gather(made)) if plot.name == "decay").panels
+    axes = Figure().subplots()
+    panel.draw(axes)
+    low, high = axes.get_ylim()
+    assert 0.8 < low < 1
+    assert 41 < high < 50
 
 
 def test_nothing_measured_is_still_a_page(tmp_path: Path):

@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -20,6 +20,8 @@ from errata.plain import plain
 if TYPE_CHECKING:
     from errata.editor import Editor
     from errata.sheet import Sheet
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 sheet_option = click.option(
     "--sheet",
@@ -39,9 +41,37 @@ model_option = click.option(
 )
 
 
+required_model_option = click.option(
+    "--model", required=True, metavar="MODEL", help="A lab model (lab:gpt), a directory or a hub id."
+)
+METHODS_OWN = {"ignore_unknown_options": True, "allow_extra_args": True}
+"""Settings of a command that takes a method's own options as flags: they are among its `words`."""
+
+
+def method_options(purpose: str) -> Callable[[Command], Command]:
+    """What a command takes that gets a model ready for a method: `words`, --model and --method."""
+
+    def decorate(command: Command) -> Command:
+        words = click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="")
+        method = click.option("--method", required=True, help=f"The method to {purpose} for; see `errata methods`.")
+        return words(required_model_option(method(command)))
+
+    return decorate
+
+
 def print_json(rows: Iterable[Mapping[str, Any]]) -> None:
     """Rows as one array; NaN and infinities, which JSON lacks, become null."""
     click.echo(json.dumps([plain(row) for row in rows], ensure_ascii=False, indent=2))
+
+
+def print_plan(plan: Mapping[str, Any], as_json: bool) -> None:
+    """What a dry run found would be run, a line each; or all of it as JSON."""
+    if as_json:
+        print_json([plan])
+        return
+    for name, value in plan.items():
+        click.echo(f"{name:12} {', '.join(map(str, value)) if isinstance(value, list) else value}")
+    click.echo("nothing was run and nothing was written")
 
 
 def quiet() -> None:

@@ -83,14 +83,9 @@ def _foresee(plan: Plan, as_json: bool) -> None:
 
     sizes = {name: len(half.train) for (name, split), half in halves(plan).items() if split == "test"}
     learned = [f"{min(plan.examples, size)} of {name}" for name, size in sizes.items()]
-    rows = {
+    foreseen = {
         "model": plan.model, "tasks": list(plan.tasks), "examples": learned,
         "methods": [entrant.label for entrant in plan.methods], "balls": list(plan.balls), "seeds": list(plan.seeds),
         "runs": count(plan),
     }  # fmt: skip
-    if as_json:
-        common.print_json([rows])
-        return
-    for name, value in rows.items():
-        click.echo(f"{name:12} {', '.join(map(str, value)) if isinstance(value, list) else value}")
-    click.echo("nothing was run and nothing was written")
+    common.print_plan(foreseen, as_json)

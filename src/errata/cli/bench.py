@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from errata.cli import _common as common
-from errata.cli import _study
+from errata.cli import _comparison, _study
+from errata.errors import unknown_name
 
 if TYPE_CHECKING:
-    from errata.evaluate.recipe import Recipe
     from errata.evaluate.results import Results
 
 HEADLINE = (
@@ -45,29 +46,55 @@ def command(
     """Measure methods on a model and data, before, while and after they edit.
 
     Writes every answer and figure under OUT (`errata report OUT` draws them). A recipe with a `study` is one of
-    canonical examples: of the options below it takes --model, --dataset (its tasks) and --n (examples a run).
+    canonical examples, and takes of the options below --model, --dataset (its tasks) and --n (examples a run); or a
+    comparison, which takes --methods (those alone, by name or label), --n (at most so many edits a part) and --jobs.
     """
     common.quiet()
-    from errata.evaluate.recipe import Recipe, read
-    from errata.evaluate.runner import check, run
+    from errata.evaluate.recipe import read
 
     values = read(recipe) if recipe else {}
-    if "study" in values:
-        if jobs > 1:
-            raise click.UsageError("a study runs one method at a time; leave --jobs out")
-        _study.bench(values, given, out, resume=resume, dry_run=dry_run, as_json=as_json)
-        return
-    chosen = Recipe.of(values | {name: value for name, value in _typed(given).items() if value is not None})
+    bench = _studied if "study" in values else _benched
+    problems = bench(values, given, out, jobs=jobs, resume=resume, dry_run=dry_run, as_json=as_json)
+    for name, problem in problems.items():
+        click.echo(f"errata: {name}: {problem}", err=True)
+    if problems:
+        context.exit(PROBLEMS)
+
+
+def _benched(
+    values: Mapping[str, Any], given: dict[str, Any], out: Path, *,
+    jobs: int, resume: bool, dry_run: bool, as_json: bool,
+) -> Mapping[str, str]:  # fmt: skip
+    """Run one benchmark; why methods could not be run, by label."""
+    from errata.evaluate.recipe import Recipe
+    from errata.evaluate.runner import check, run
+    from errata.evaluate.setting import foreseen
+
+    chosen = Recipe.of({**values, **{name: value for name, value in _typed(given).items() if value is not None}})
     check(chosen)
     if dry_run:
-        _plan(chosen, as_json)
-        return
+        common.print_plan(foreseen(chosen), as_json)
+        return {}
     results = run(chosen, out, resume=resume, progress=sys.stderr.isatty(), jobs=jobs)
     _print(results, as_json)
-    for label, problem in results.problems().items():
-        click.echo(f"errata: {label}: {problem}", err=True)
-    if results.problems():
-        context.exit(PROBLEMS)
+    return results.problems()
+
+
+def _studied(
+    values: Mapping[str, Any], given: dict[str, Any], out: Path, *, jobs: int, **how: bool
+) -> Mapping[str, str]:
+    """Run the study that a recipe's values describe; why parts of it could not be run."""
+    from errata.evaluate.canonical.plan import STUDY as CANONICAL
+    from errata.evaluate.comparison.plan import STUDY as COMPARISON
+
+    if values["study"] == COMPARISON:
+        return _comparison.bench(values, given, out, jobs=jobs, **how)
+    if values["study"] != CANONICAL:
+        raise unknown_name("study", str(values["study"]), [CANONICAL, COMPARISON])
+    if jobs > 1:
+        raise click.UsageError("a study of canonical examples runs one method at a time; leave --jobs out")
+    _study.bench(values, given, out, **how)
+    return {}
 
 
 def _typed(given: dict[str, Any]) -> dict[str, Any]:
@@ -91,26 +118,6 @@ def _contender(text: str) -> dict[str, Any]:
         if not equals:
             raise click.UsageError(f"write an option of a method as name=value, as in {method}:{name or 'radius'}=4")
     return {"method": method, "label": text.replace(":", " ")} | {name: value for name, _, value in pairs}
-
-
-def _plan(recipe: Recipe, as_json: bool) -> None:
-    """What would be run; reads the data, loads no model."""
-    from errata.evaluate.setting import prepare
-
-    setting = prepare(recipe)
-    total = len(setting.edits)
-    plan = {
-        "model": recipe.model, "dataset": recipe.dataset, "protocol": recipe.protocol, "edits": total,
-        "questions": len(setting.everything()), "upstream": len(setting.upstream),
-        "checkpoints": recipe.moments(total) if recipe.protocol == "sequential" else [total],
-        "methods": [contender.label for contender in recipe.methods],
-    }  # fmt: skip
-    if as_json:
-        common.print_json([plan])
-        return
-    for name, value in plan.items():
-        click.echo(f"{name:12} {', '.join(map(str, value)) if isinstance(value, list) else value}")
-    click.echo("nothing was run and nothing was written")
 
 
 def _print(results: Results, as_json: bool) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from errata.cli import _common as common
-from errata.cli import _study
+from errata.cli import _comparison, _study
 
 if TYPE_CHECKING:
     from errata.evaluate.report.page import Page
@@ -31,15 +31,21 @@ def command(results: Path, out: Path | None, show: bool, dry_run: bool, as_json:
 
     Writes report.html, which needs nothing beside it, report.md, report.json and the plots as PNG files. No model is
     loaded, and the same results give the same files. A study of canonical examples has report.md, report.json and
-    gains.png.
+    gains.png; a comparison has one plot a part, and parts can be reported on alone.
     """
     from errata.evaluate.canonical.folder import Folder, is_study
+    from errata.evaluate.comparison.folder import Folder as Compared
+    from errata.evaluate.comparison.folder import is_comparison
     from errata.evaluate.report.files import HTML, names, told, write
     from errata.evaluate.report.gather import gather
     from errata.evaluate.results import Results
 
     if is_study(results):
         _study.report(Folder.open(results), out, dry_run=dry_run, as_json=as_json)
+        return
+    if is_comparison(results):
+        place = _comparison.report(Compared.open(results), out, dry_run=dry_run, as_json=as_json)
+        _open(place, show and not dry_run)
         return
     page = gather(Results.open(results))
     out = out or results / "report"
@@ -48,8 +54,12 @@ def command(results: Path, out: Path | None, show: bool, dry_run: bool, as_json:
         common.print_json([{**told(page), "files": files}])
     else:
         _tell(page, files, dry_run)
-    if show and not dry_run:
-        click.launch(str(out / HTML))
+    _open(out / HTML, show and not dry_run)
+
+
+def _open(page: Path, wanted: bool) -> None:
+    if wanted:
+        click.launch(str(page))
 
 
 def _tell(page: Page, files: list[Path], dry_run: bool) -> None:

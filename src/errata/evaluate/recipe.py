@@ -142,27 +142,29 @@ def read(name_or_path: str) -> dict[str, Any]:
     return dict(values)
 
 
-def _typed(name: str, value: Any, hint: str) -> Any:
-    """`value` as a field's type, named as it is annotated."""
-    if name == "methods":
-        return tuple(Contender.of(item) for item in _sequence(name, value))
-    if hint.startswith("tuple"):
-        kind: type = int if "int" in hint else str
-        return tuple(_checked(name, item, (kind,)) for item in _sequence(name, value))
-    kinds: dict[str, tuple[type, ...]] = {
-        "int": (int,), "int | None": (int, type(None)), "bool": (bool,), "str | None": (str, type(None)),
-    }  # fmt: skip
-    return _checked(name, value, kinds.get(hint, (str,)))
-
-
-def _checked(name: str, value: Any, kinds: tuple[type, ...]) -> Any:
+def of_kind(name: str, value: Any, kinds: tuple[type, ...]) -> Any:
+    """The `value` given for `name`, if it is of one of `kinds`; a bool is no int here. Raises: BadConfig."""
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
         wanted = " or ".join("nothing" if kind is type(None) else kind.__name__ for kind in kinds)
         raise BadConfig(f"'{name}' must be {wanted}, not {value!r}")
     return value
 
 
-def _sequence(name: str, value: Any) -> Sequence[Any]:
+def listed(name: str, value: Any) -> Sequence[Any]:
+    """The `value` given for `name`, if it is a list. Raises: BadConfig."""
     if not isinstance(value, list | tuple):
         raise BadConfig(f"'{name}' must be a list, not {value!r}")
     return value
+
+
+def _typed(name: str, value: Any, hint: str) -> Any:
+    """`value` as a field's type, named as it is annotated."""
+    if name == "methods":
+        return tuple(Contender.of(item) for item in listed(name, value))
+    if hint.startswith("tuple"):
+        kind: type = int if "int" in hint else str
+        return tuple(of_kind(name, item, (kind,)) for item in listed(name, value))
+    kinds: dict[str, tuple[type, ...]] = {
+        "int": (int,), "int | None": (int, type(None)), "bool": (bool,), "str | None": (str, type(None)),
+    }  # fmt: skip
+    return of_kind(name, value, kinds.get(hint, (str,)))

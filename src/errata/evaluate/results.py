@@ -106,9 +106,9 @@ class Results:
     def open(cls, path: str | Path) -> Results:
         """Results for reading. Raises: BadConfig."""
         path = Path(path)
-        if not (path / "recipe.yaml").is_file():
+        if not (values := read_recipe(path)):
             raise BadConfig(f"there are no results at {path}; name the directory that `errata bench --out` wrote")
-        return cls(path, Recipe.of(yaml.safe_load((path / "recipe.yaml").read_text(encoding="utf-8"))))
+        return cls(path, Recipe.of(values))
 
     @classmethod
     def start(cls, path: str | Path, recipe: Recipe, *, resume: bool) -> Results:
@@ -117,17 +117,9 @@ class Results:
         A resumed directory may gain methods. Raises: BadConfig, naming the settings that differ.
         """
         path = Path(path)
-        if (path / "recipe.yaml").is_file():
-            found = cls.open(path)
-            if not resume:
-                raise BadConfig(f"{path} has results already; add --resume to go on, or name another directory")
-            _same_settings(path, found.recipe, recipe)
-            recipe = _joined(found.recipe, recipe)
-        elif path.exists() and any(path.iterdir()):
-            raise BadConfig(f"{path} is not empty and holds no results; name a new directory")
-        path.mkdir(parents=True, exist_ok=True)
-        content = yaml.safe_dump(recipe.to_json(), sort_keys=False, allow_unicode=True)
-        write_atomic(path / "recipe.yaml", content.encode())
+        if begun(path, resume=resume):
+            recipe = merged(path, cls.open(path).recipe, recipe)
+        write_recipe(path, recipe.to_json())
         return cls(path, recipe)
 
     def run(self, contender: Contender) -> Run:
@@ -151,6 +143,35 @@ class Results:
     def note(self, environment: Mapping[str, Any]) -> None:
         """Record versions and machine: what figures may depend on beyond the recipe."""
         write_atomic(self.path / "environment.json", _pretty(environment))
+
+
+def begun(path: Path, *, resume: bool) -> bool:
+    """Whether a directory has results to go on with, or is one to begin in. Raises: BadConfig (it is neither)."""
+    if (path / "recipe.yaml").is_file():
+        if not resume:
+            raise BadConfig(f"{path} has results already; add --resume to go on, or name another directory")
+        return True
+    if path.exists() and any(path.iterdir()):
+        raise BadConfig(f"{path} is not empty and holds no results; name a new directory")
+    return False
+
+
+def read_recipe(path: Path) -> dict[str, Any]:
+    """What was run in a directory, as plain values; empty where nothing was."""
+    file = path / "recipe.yaml"
+    return yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
+
+def write_recipe(path: Path, values: Mapping[str, Any]) -> None:
+    """Record what is run in a directory, which is made if it is not there."""
+    path.mkdir(parents=True, exist_ok=True)
+    write_atomic(path / "recipe.yaml", yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True).encode())
+
+
+def merged(path: Path, found: Recipe, wanted: Recipe) -> Recipe:
+    """The recipe of the results at `path` with the wanted one's further methods. Raises: BadConfig (other settings)."""
+    _same_settings(path, found, wanted)
+    return _joined(found, wanted)
 
 
 def read_lines(path: Path) -> list[dict[str, Any]] | None:

@@ -11,6 +11,7 @@ import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from errata import datasets
 from errata.edits import Edit, Probe
@@ -53,6 +54,18 @@ def prepare(recipe: Recipe) -> Setting:
     moved = edited | {prompt for edit in stream for prompt in edit.rephrases}
     about = {str(edit.id): _asked(edit, edited, moved, recipe) for edit in stream}
     return Setting(stream, about, _upstream(recipe, source, moved))
+
+
+def foreseen(recipe: Recipe) -> dict[str, Any]:
+    """What a recipe comes to, before anything is run, as plain values. Raises: UnknownName, BadEdit."""
+    setting = prepare(recipe)
+    total = len(setting.edits)
+    return {
+        "model": recipe.model, "dataset": recipe.dataset, "protocol": recipe.protocol, "edits": total,
+        "questions": len(setting.everything()), "upstream": len(setting.upstream),
+        "checkpoints": recipe.moments(total) if recipe.protocol == "sequential" else [total],
+        "methods": [contender.label for contender in recipe.methods],
+    }  # fmt: skip
 
 
 def expanded(edit: Edit, rephrasings: int) -> list[Edit]:

@@ -15,13 +15,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from errata.datasets._canonical import Split
 from errata.durable import write_atomic
 from errata.errors import BadConfig
-from errata.evaluate.canonical.plan import Plan
-from errata.evaluate.results import whole_lines
+from errata.evaluate.canonical.plan import STUDY, Plan
+from errata.evaluate.results import begun, read_recipe, whole_lines, write_recipe
 
 UNBOUNDED = "unbounded"  # the label of the edit without a ball
 
@@ -50,21 +48,15 @@ class Folder:
         path = Path(path)
         if not is_study(path):
             raise BadConfig(f"there is no study at {path}; name the directory that `errata bench --out` wrote")
-        return cls(path, Plan.of(_recipe(path)))
+        return cls(path, Plan.of(read_recipe(path)))
 
     @classmethod
     def start(cls, path: str | Path, plan: Plan, *, resume: bool) -> Folder:
         """A new directory, or with `resume` one of the same plan; a resumed one may gain methods. Raises: BadConfig."""
         path = Path(path)
-        if is_study(path):
-            if not resume:
-                raise BadConfig(f"{path} has results already; add --resume to go on, or name another directory")
-            plan = _joined(path, Plan.of(_recipe(path)), plan)
-        elif path.exists() and any(path.iterdir()):
-            raise BadConfig(f"{path} is not empty and holds no study; name a new directory")
-        path.mkdir(parents=True, exist_ok=True)
-        content = yaml.safe_dump(plan.to_json(), sort_keys=False, allow_unicode=True)
-        write_atomic(path / "recipe.yaml", content.encode())
+        if begun(path, resume=resume):
+            plan = _joined(path, cls.open(path).plan, plan)
+        write_recipe(path, plan.to_json())
         return cls(path, plan)
 
     def bind(self, setting: Mapping[str, Any]) -> None:
@@ -93,12 +85,8 @@ class Folder:
 
 
 def is_study(path: str | Path) -> bool:
-    """Whether a directory holds the results of a study rather than of a benchmark."""
-    return (Path(path) / "recipe.yaml").is_file() and "study" in _recipe(Path(path))
-
-
-def _recipe(path: Path) -> dict[str, Any]:
-    return yaml.safe_load((path / "recipe.yaml").read_text(encoding="utf-8"))
+    """Whether a directory holds the results of such a study."""
+    return read_recipe(Path(path)).get("study") == STUDY
 
 
 def _joined(path: Path, old: Plan, new: Plan) -> Plan:

@@ -5,12 +5,12 @@ Knows names and numbers; loads nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 from errata.errors import BadConfig, did_you_mean, unknown_name
-from errata.evaluate.recipe import Contender, parameter
+from errata.evaluate.recipe import Contender, listed, of_kind, parameter
 from errata.methods._base import METHODS
 
 STUDY = "canonical"
@@ -90,8 +90,8 @@ class Plan:
         values: dict[str, Any] = {item.name: getattr(self, item.name) for item in fields(self)}
         values["methods"] = [entrant.to_json() for entrant in self.methods]
         values["unbounded"] = self.unbounded and self.unbounded.to_json()
-        listed = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
-        return {"study": STUDY, **{name: value for name, value in listed.items() if value is not None}}
+        plain = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+        return {"study": STUDY, **{name: value for name, value in plain.items() if value is not None}}
 
     def check(self) -> None:
         """Refuse methods and options that are wrong, before anything is loaded. Raises: UnknownName, BadConfig."""
@@ -105,37 +105,25 @@ class Plan:
 
 
 def _text(name: str, value: Any) -> str:
-    return _of_kind(name, value, (str,))
+    return of_kind(name, value, (str,))
 
 
 def _number(name: str, value: Any) -> int:
-    return _of_kind(name, value, (int,))
-
-
-def _of_kind(name: str, value: Any, kinds: tuple[type, ...]) -> Any:
-    if not isinstance(value, kinds) or isinstance(value, bool):
-        raise BadConfig(f"'{name}' must be {' or '.join(kind.__name__ for kind in kinds)}, not {value!r}")
-    return value
-
-
-def _list(name: str, value: Any) -> Sequence[Any]:
-    if not isinstance(value, list | tuple):
-        raise BadConfig(f"'{name}' must be a list, not {value!r}")
-    return value
+    return of_kind(name, value, (int,))
 
 
 def _shares(name: str, value: Any) -> tuple[float, ...]:
     """YAML reads 1e-4, without a point, as text."""
     try:
-        return tuple(float(item) for item in _list(name, value))
+        return tuple(float(item) for item in listed(name, value))
     except (TypeError, ValueError):
         raise BadConfig(f"'{name}' must be numbers, not {value!r}") from None
 
 
 READ: Mapping[str, Any] = {
     "model": _text, "title": _text, "examples": _number, "texts": _number, "balls": _shares,
-    "tasks": lambda name, value: tuple(_text(name, item) for item in _list(name, value)),
-    "seeds": lambda name, value: tuple(_number(name, item) for item in _list(name, value)),
-    "methods": lambda name, value: tuple(Entrant.of(item) for item in _list(name, value)),
+    "tasks": lambda name, value: tuple(_text(name, item) for item in listed(name, value)),
+    "seeds": lambda name, value: tuple(_number(name, item) for item in listed(name, value)),
+    "methods": lambda name, value: tuple(Entrant.of(item) for item in listed(name, value)),
     "unbounded": lambda name, value: Entrant.of(value),
 }  # fmt: skip

@@ -32,7 +32,7 @@ PANEL = (4.3, 3.0)  # inches
 COLUMNS = 3  # panels side by side in a PNG
 DPI = 160
 GAP = 0.095  # between labels, share of a panel's height
-LEADER = {"arrowstyle": "-", "linewidth": 0.6, "alpha": 0.6, "shrinkA": 1, "shrinkB": 3}
+LEADER = {"arrowstyle": "-", "linewidth": 0.6, "alpha": 0.6, "shrinkA": 1, "shrinkB": 3, "relpos": (0, 0.5)}
 LONGEST = 24  # characters of a label
 
 

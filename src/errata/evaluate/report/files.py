@@ -6,6 +6,7 @@ Knows names of files; what stands in them the other modules here know. The same 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +33,15 @@ def picture(plot: Plot) -> str:
 def write(page: Page, out: Path) -> list[Path]:
     """Write the report into the directory `out`, over an earlier one; each file is whole or absent. Returns them."""
     drawn = plots(page)
-    content = {
-        HTML: html(page, drawn).encode(), MARKDOWN: markdown(page, drawn).encode(), DATA: _data(page),
-        **{picture(plot): png(plot) for plot in drawn},
-    }  # fmt: skip
+    return save(out, {HTML: html(page, drawn), MARKDOWN: markdown(page, drawn), DATA: data(told(page))}, drawn)
+
+
+def save(out: Path, texts: Mapping[str, str], drawn: Sequence[Plot]) -> list[Path]:
+    """Texts by name, and plots as pictures, into the directory `out`; each file is whole or absent. Returns them."""
+    content = {name: text.encode() for name, text in texts.items()} | {picture(plot): png(plot) for plot in drawn}
     out.mkdir(parents=True, exist_ok=True)
-    for name, data in content.items():
-        write_atomic(out / name, data)
+    for name, held in content.items():
+        write_atomic(out / name, held)
     return [out / name for name in content]
 
 
@@ -47,5 +50,6 @@ def told(page: Page) -> dict[str, Any]:
     return {"summary": summary(page), "comparisons": comparisons(page), **page.to_json()}
 
 
-def _data(page: Page) -> bytes:
-    return (json.dumps(told(page), ensure_ascii=False, indent=1) + "\n").encode()
+def data(values: Any) -> str:
+    """JSON values as a report has them."""
+    return json.dumps(values, ensure_ascii=False, indent=1) + "\n"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jinja2
 from markupsafe import Markup
@@ -17,18 +18,30 @@ from errata.evaluate.report.made import AGAIN, facts, recipe_text
 from errata.evaluate.report.page import Page
 from errata.evaluate.report.words import comparisons, disabling, summary
 
+HERE = Path(__file__).parent
+
 
 def html(page: Page, plots: Sequence[Plot]) -> str:
     """The whole page."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )  # fmt: skip
-    return environment.get_template("page.html.j2").render(
-        page=page, summary=summary(page), comparisons=comparisons(page), light=LIGHT, dark=DARK,
+    return render(
+        "page.html.j2", HERE, title=page.title,
+        page=page, summary=summary(page), comparisons=comparisons(page),
         hardest=tables.hardest(page), disabling=disabling,
         tables=[table for table in (tables.final(page), tables.forced(page), tables.work(page)) if table],
-        everything=tables.everything(page), columns=tables.columns, again=AGAIN, facts=facts(page),
-        recipe=recipe_text(page),
-        plots=[(plot, [Markup(svg(p, f"{plot.name}-{i}")) for i, p in enumerate(plot.panels)]) for plot in plots],
+        everything=tables.everything(page), again=AGAIN, facts=facts(page), recipe=recipe_text(page),
+        plots=[(plot, drawings(plot)) for plot in plots],
     )  # fmt: skip
+
+
+def drawings(plot: Plot) -> list[Markup]:
+    """A plot's panels as elements of a page; no two plots of one page may share a name."""
+    return [Markup(svg(panel, f"{plot.name}-{i}")) for i, panel in enumerate(plot.panels)]
+
+
+def render(template: str, folder: Path, **values: Any) -> str:
+    """A template of `folder` that extends frame.html.j2, which lies here and takes a `title`."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader([folder, HERE]), autoescape=True, trim_blocks=True, lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )  # fmt: skip
+    return environment.get_template(template).render(light=LIGHT, dark=DARK, columns=tables.columns, **values)

@@ -28,6 +28,12 @@ def plots(page: Page) -> list[Plot]:
     return [plot for plot in found if plot and plot.panels]
 
 
+def overview(page: Page) -> Plot | None:
+    """The one plot that says most: figures over the stream, or at its end where nobody was measured twice."""
+    over = _decay(page)
+    return over if over.panels else _balance(page)
+
+
 def _decay(page: Page) -> Plot:
     caption = "Figures over the stream; bands are 95 % intervals."
     return Plot("decay", "Over the stream", caption, tuple(_decays(page)))
@@ -194,7 +200,8 @@ def _logarithmic(axes: Axes, values: Sequence[float]) -> None:
 
 def _multiples(axes: Axes) -> None:
     low, high = axes.get_ylim()
-    axes.set_ylim(min(low, 0.9), max(high, 1.1))
     if high > 10:
+        low = axes.dataLim.ymin  # with its margin it may be below nought
         axes.set_yscale("log")
+    axes.set_ylim(min(low, 0.9), max(high, 1.1))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"×{value:g}"))

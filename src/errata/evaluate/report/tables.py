@@ -18,7 +18,13 @@ MAIN = (
     "reliability", "generalization", "portability", "locality", "retention", "upstream-retention", "drawdown",
     "perplexity.change", "harmonic", "robustness", "fluency",
 )  # fmt: skip
+ABREAST = (
+    "reliability", "generalization", "locality.neighbour", "locality.same_subject", "locality", "upstream-retention",
+    "perplexity.change", "harmonic",
+)  # fmt: skip
 WAYS = {"": "free generation", ".forced": "forced, whole target", ".tokens": "forced, tokens"}
+FIGURES = "Value, 95 % interval and n (edits, questions or texts). Bold: best, and told apart from every other."
+COSTS = ("Bytes an edit", "Seconds an edit (median)")
 HARDEST = 20  # single edits named
 GRADED = ("reliability", "generalization")
 
@@ -47,17 +53,24 @@ ABSENT = Cell("–")
 
 def final(page: Page) -> Table | None:
     """Methods by metrics; None where nothing was measured."""
-    measured = [entrant for entrant in page.entrants if entrant.last]
-    names = [name for name in MAIN if any(_figure(e, name) for e in measured)]
+    names, cells = _lined_up(page, MAIN)
     if not names:
         return None
-    best = {name: _best(page, name) for name in names}
-    rows = tuple(
-        (_row_name(page, e), tuple(_cell(name, _figure(e, name), best[name] == e.label) for name in names))
-        for e in measured
-    )
-    caption = "Value, 95 % interval and n (edits, questions or texts). Bold: best, and told apart from every other."
-    return Table(caption, ("Method", *(TITLES[name] for name in names)), rows, ("", *(meaning(name) for name in names)))
+    rows = tuple((_row_name(page, e), cells[e.label]) for e in page.entrants if e.last)
+    return Table(FIGURES, ("Method", *(TITLES[name] for name in names)), rows, ("", *(meaning(name) for name in names)))
+
+
+def abreast(page: Page) -> Table | None:
+    """Methods by the figures and costs that a comparison puts abreast; None where nothing was measured.
+
+    Costs are of the stream so far, figures of the last moment measured.
+    """
+    names, cells = _lined_up(page, ABREAST)
+    if not names:
+        return None
+    rows = tuple((e.label, (_moment(page, e), *cells[e.label], *_costs(e))) for e in page.entrants if e.last)
+    head = ("Method", "Edits", *(TITLES[name] for name in names), *COSTS)
+    return Table(FIGURES, head, rows, ("", "after how many of them", *(meaning(name) for name in names), "", ""))
 
 
 def forced(page: Page) -> Table | None:
@@ -75,7 +88,7 @@ def forced(page: Page) -> Table | None:
 
 def work(page: Page) -> Table | None:
     """What became of the edits and what they cost; None where none was asked for."""
-    head = ("Method", "Edits made", "Right already", "Failed", "Keys", "Bytes an edit", "Seconds an edit (median)")
+    head = ("Method", "Edits made", "Right already", "Failed", "Keys", *COSTS)
     rows = tuple((entrant.label, tuple(_worked(entrant))) for entrant in page.entrants if entrant.work)
     return Table("What became of the edits, and what they cost.", head, rows) if rows else None
 
@@ -104,6 +117,32 @@ def everything(page: Page) -> Table | None:
     return Table("Every figure at the last moment measured.", ("Figure", *(_row_name(page, e) for e in measured)), rows)
 
 
+def _lined_up(page: Page, wanted: Sequence[str]) -> tuple[list[str], dict[str, tuple[Cell, ...]]]:
+    """Which of the wanted figures anybody has, and everybody's cells for them, by label."""
+    measured = [entrant for entrant in page.entrants if entrant.last]
+    names = [name for name in wanted if any(_figure(e, name) for e in measured)]
+    best = {name: _best(page, name) for name in names}
+    cells = {e.label: tuple(_cell(name, _figure(e, name), best[name] == e.label) for name in names) for e in measured}
+    return names, cells
+
+
+def _moment(page: Page, entrant: Entrant) -> Cell:
+    """After how many edits a method was measured; all that were asked for, where they do not pile up."""
+    assert entrant.last
+    if page.protocol != "sequential":
+        return Cell(f"{entrant.work.asked:,}") if entrant.work else ABSENT
+    edits = entrant.last.edits
+    return Cell(f"{edits:,}", f"of {page.total:,}" if page.total and edits < page.total else "")
+
+
+def _costs(entrant: Entrant) -> tuple[Cell, Cell]:
+    work = entrant.work
+    return (
+        Cell(f"{work.bytes:,.0f}") if work and work.bytes is not None else ABSENT,
+        Cell(f"{work.seconds:.3f}") if work and work.seconds is not None else ABSENT,
+    )
+
+
 def _perplexity(look: Look) -> str:
     return "no number" if look.perplexity is None else f"{look.perplexity:.4g}"
 
@@ -116,8 +155,7 @@ def _worked(entrant: Entrant) -> Iterator[Cell]:
     assert entrant.work
     for count in (entrant.work.made, entrant.work.right, entrant.work.failed, entrant.work.keys):
         yield Cell(f"{count:,}")
-    yield Cell(f"{entrant.work.bytes:,.0f}") if entrant.work.bytes is not None else ABSENT
-    yield Cell(f"{entrant.work.seconds:.3f}") if entrant.work.seconds is not None else ABSENT
+    yield from _costs(entrant)
 
 
 def _row_name(page: Page, entrant: Entrant) -> str:

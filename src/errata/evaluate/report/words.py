@@ -18,7 +18,8 @@ TITLES = {
     "reliability": "Reliability", "generalization": "Generalization", "portability": "Portability",
     "locality": "Locality", "retention": "Edit retention (ERR)", "upstream-retention": "Upstream retention (TRR)",
     "drawdown": "Drawdown", "perplexity.change": "Perplexity change", "harmonic": "Harmonic mean",
-    "robustness": "Robustness", "fluency": "Fluency",
+    "robustness": "Robustness", "fluency": "Fluency", "locality.neighbour": "Neighbours",
+    "locality.same_subject": "Same subject",
 }  # fmt: skip
 CLAIMS = {
     "reliability": "{who} answers {value} of the edited prompts with the target",
@@ -98,7 +99,7 @@ def summary(page: Page) -> list[str]:
         return ["Nothing has been measured yet."]
     held = _compared(page, "reliability")
     rule = [RULE] if len(page.compared) > 1 else []
-    return [_scene(page), *([held] if held else []), *_damage(page), *_collapsed(page), *_failed(page), *rule]
+    return [scene(page), *([held] if held else []), *_damage(page), *_collapsed(page), *_failed(page), *rule]
 
 
 def comparisons(page: Page) -> list[str]:
@@ -107,7 +108,8 @@ def comparisons(page: Page) -> list[str]:
     return [*(claim for claim in claims if claim), *_forced(page)]
 
 
-def _scene(page: Page) -> str:
+def scene(page: Page) -> str:
+    """What was done to which model, and when it was measured; of a page on which something was."""
     recipe, end, total = page.recipe, page.end, plural(page.total, "edit") if page.total else "its edits"
     how = {
         "sequential": f"after {plural(end, 'edit')} made one on top of another",
@@ -116,7 +118,7 @@ def _scene(page: Page) -> str:
     }[page.protocol]
     if page.protocol == "sequential" and recipe["size"] > 1:
         how += f", {recipe['size']} at a time"
-    who = _listed([entrant.label for entrant in page.compared])
+    who = enumerated([entrant.label for entrant in page.compared])
     return f"{recipe['model']} was edited by {who} with {recipe['dataset']} and measured {how}."
 
 
@@ -135,7 +137,7 @@ def _compared(page: Page, name: str) -> str | None:
 
 
 def _valued(name: str, found: Sequence[tuple[Entrant, Figure]]) -> str:
-    return _listed([f"{entrant.label} ({number(name, figure.value)})" for entrant, figure in found])
+    return enumerated([f"{entrant.label} ({number(name, figure.value)})" for entrant, figure in found])
 
 
 def _damage(page: Page) -> Iterator[str]:
@@ -179,7 +181,7 @@ def _failed(page: Page) -> Iterator[str]:
     works = [(entrant.label, entrant.work) for entrant in page.entrants if entrant.work]
     parts = [f"{label} did not make {work.failed} of {work.asked}" for label, work in works if work.failed]
     if parts:
-        yield f"Not every edit could be made: {_listed(parts)}."
+        yield f"Not every edit could be made: {enumerated(parts)}."
 
 
 def requested(request: Request) -> str:
@@ -190,6 +192,7 @@ def plural(count: int | None, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-def _listed(parts: Sequence[str] | Iterable[str]) -> str:
+def enumerated(parts: Iterable[str]) -> str:
+    """One or more, with commas and an "and"."""
     *most, last = parts
     return f"{', '.join(most)} and {last}" if most else last
