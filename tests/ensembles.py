@@ -17,6 +17,7 @@ from tiny import tiny_model
 
 TEXT = "The capital of France is Paris and"
 WORDS = (5, 9, 2, 30, 68)  # tokens whose senses move
+IDS = torch.tensor([[5, 9, 2, 9, 7, 30], [11, 4, 9, 8, 3, 2]])
 
 
 def small() -> EditableModel:
@@ -51,6 +52,10 @@ def ensemble(model: EditableModel, patches: list[Patch], beta: float = 0.7) -> L
     ids = [id for patch in patches for id in patch.edits]
     edits = [f"e{number}" for number in range(1, len(ids) + 1)]
     return LogitsPatch.of(model, patches, beta, method="ensemble", config={}, edits=edits, ids=ids)
+
+
+KINDS = {"senses": lambda: [sense_patch()], "weights": lambda: [weight_patch()],
+         "both": lambda: [sense_patch(), weight_patch()]}  # fmt: skip
 
 
 @torch.no_grad()

@@ -33,6 +33,12 @@ class Push:
     def detach(self, model: EditableModel) -> None:
         self.hooks.pop().remove()
 
+    def header(self) -> dict[str, Any]:
+        return {"tokens": self.tokens, "push": self.push}
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {}
+
     def _pushed(self, head: nn.Module, read: Any, logits: Tensor) -> Tensor:
         pushed = logits.clone()
         pushed[..., self.tokens] += self.push

@@ -24,6 +24,7 @@ from errata.evaluate.canonical.scoring import nats
 from errata.evaluate.canonical.study import conduct, count, gain, halves, task_of
 from errata.evaluate.figures import Figure, share
 from errata.models import EditableModel
+from errata.solve.nested import nested
 from tiny import tiny_model
 
 COUNTRIES = {"val": ("Mali", "Peru", "Oman"), "test": ("Chad", "Cuba", "Iran")}
@@ -119,6 +120,26 @@ def test_values_of_a_run_are_the_edited_models(done: Folder, plan: Plan, model: 
     assert told["eval"] == pytest.approx(pushed(model, PUSH, prompts, IS), abs=1e-3)
     beside = [example.prompt for _, example in half.hard_negatives]
     assert told["hard"] == pytest.approx(pushed(model, PUSH, beside, "Y"), abs=1e-3)
+
+
+def test_balls_that_end_at_one_state_are_measured_once(
+    plan: Plan, model: EditableModel, method: str, monkeypatch: pytest.MonkeyPatch
+):
+    half, general, measured = halves(plan)[plan.tasks[0], "val"], General(model, 2), []
+    inner = Half.measure
+    monkeypatch.setattr(Half, "measure", lambda *args: (measured.append(1), inner(*args))[1])
+
+    def told(push: float, ball: float) -> dict[str, Any]:
+        options = {"push": push, "ball": ball}
+        return run(model, general, half, method, options, examples=2, seed=0) | {"seconds": 0}
+
+    alone = [told(0.5, WIDE), told(1.0, WIDE), told(1.0, NARROW)]
+    measured.clear()
+    with nested((WIDE, NARROW)):
+        assert [told(0.5, WIDE), told(1.0, WIDE), told(1.0, NARROW)] == alone
+    assert len(measured) == 2
+    assert [one["state"] for one in alone] == [None, None, "outside"]
+    assert not {"eval", "hard"} & alone[2].keys()
 
 
 def test_before_holds_the_unedited_model(done: Folder, plan: Plan, model: EditableModel):

@@ -17,6 +17,7 @@ from errata.methods.ensemble import NOT_LENT
 from errata.models import EditableModel
 from errata.patches.base import Patch
 from errata.patches.logits import LogitsPatch
+from errata.solve.goals import Aims
 from tiny import tiny_model
 
 ASKED = (
@@ -74,6 +75,8 @@ def test_the_small_model_is_edited_and_the_big_one_hears_it(place: str) -> None:
         assert [result.status for result in receipt.results] == ["done"] * 3
         assert receipt.results[0].figures["beta"] == 0.8
         assert receipt.results[0].figures["steps"] == 8
+        (now,) = Aims.of(listening, ASKED[:1]).losses(listening).tolist()
+        assert receipt.results[0].figures["loss"] == pytest.approx(now, abs=1e-5)  # the big model's
         (patch,) = editor.patches
         assert isinstance(patch, LogitsPatch)
         assert (patch.edits, patch.ids) == (("e1", "e2", "e3"),) * 2

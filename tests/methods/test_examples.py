@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from contract.steerable import home, options, reachable, searches_states, steerable
 from errata import Edit, Editor
 from errata.edits import GOALS, Goal
 from errata.errors import BadEdit
-from errata.methods._base import METHODS
+from errata.methods._base import METHODS, create
 from errata.models import EditableModel
 from errata.solve.ball import Ball
 from errata.solve.goals import Aims
+from errata.solve.nested import nested
 
 GOOD = Edit("The capital of France is", "London", subject="France", goal="raise")
 BAD = Edit("The capital of Spain is", "Madrid", goal="lower")
@@ -58,7 +61,10 @@ def test_the_loss_of_every_goal_falls_and_undo_takes_it_back(name: str, goal: Go
     with Editor(model) as editor:
         receipt = editor.edit(edit, name, **known(name))
         assert [result.reason for result in receipt.results] == [None]
-        assert losses(model, edit)[0] < before - 1e-3
+        (after,) = losses(model, edit)
+        assert after < before - 1e-3
+        figures = receipt.results[0].figures
+        assert (figures["loss_before"], figures["loss"]) == pytest.approx((before, after), abs=1e-5)
         editor.undo(receipt.ids[0])
         assert losses(model, edit) == [before]
 
@@ -91,7 +97,7 @@ def test_several_examples_of_one_prompt_stand_side_by_side(model: EditableModel)
         editor.edit([BETTER, OTHER], "ft", **known("ft"))
         assert [edit.status for edit in editor.state.edits.values()] == ["active", "active"]
         receipt = editor.edit(BETTER, "ft", **known("ft"))
-        assert receipt.results[0].superseded in ((), ("e1",))
+        assert receipt.results[0].superseded == ("e1",)
         editor.edit(Edit("Madrid is in", "London", id="plain"), "ft", lr=0.03, steps=150, enough=0.7)
         assert editor.state.edits["e2"].status == "active"
 
@@ -117,3 +123,28 @@ def test_examples_from_a_file_as_published(tmp_path: Path) -> None:
 
 def test_every_goal_is_somebodys() -> None:
     assert {goal for _, goal in CASES} == set(GOALS)
+
+
+@pytest.mark.parametrize(("name", "costly"), [("memit", "find_targets"), ("1-li", "descend")])
+def test_balls_of_several_sizes_share_what_does_not_depend_on_them(
+    name: str, costly: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = steerable(home(name, "gpt2"))
+    edit = dataclasses.replace(reachable(home(name, "gpt2"))[0], goal="raise", id="e1")
+    module = importlib.import_module({"memit": "errata.methods._located", "1-li": "errata.methods.1_li"}[name])
+    calls, inner = [], getattr(module, costly)
+    monkeypatch.setattr(module, costly, lambda *args, **options: (calls.append(1), inner(*args, **options))[1])
+
+    def fitted(ball: float) -> dict[str, Tensor]:
+        patch = create(name, {**known(name), "ball": ball}).fit(model, [edit]).patch
+        return {} if patch is None else dict(patch.tensors())
+
+    alone, apart = [fitted(ball) for ball in (1e-2, 1e-3)], len(calls)
+    calls.clear()
+    with nested((1e-2, 1e-3)):
+        together = [fitted(ball) for ball in (1e-2, 1e-3)]
+    assert len(calls) == apart // 2
+    assert any(alone)
+    for one, other in zip(alone, together, strict=True):
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[part], other[part]) for part in one)

@@ -16,7 +16,7 @@ from errata.models import EditableModel
 from errata.models.backpack.words import backpack_of
 from errata.patches.senses import SensePatch
 from errata.solve.ball import TEXTS
-from errata.solve.general import loss_on, stretches
+from errata.solve.general import Prose, stretches
 from errata.solve.goals import Aims
 from tiny import tiny_model
 
@@ -113,12 +113,12 @@ def test_the_network_runs_before_training_alone(model: EditableModel) -> None:
 @pytest.mark.parametrize("epsilon", [1e-2, 1e-4])
 def test_a_ball_holds(model: EditableModel, epsilon: float) -> None:
     text = stretches(model, None, TEXTS)
-    start = loss_on(model, text)
+    start = Prose(model, text).start
     found = fit(model, ball=epsilon, background=100.0, lr=0.03)
     patch_of(found).attach(model)
-    assert loss_on(model, text) < (1 + epsilon) * start * (1 + 1e-6)
+    assert Prose(model, text).start < (1 + epsilon) * start * (1 + 1e-6)
     assert found.figures["a"]["general_loss_before"] == pytest.approx(start, rel=1e-5)
-    assert found.figures["a"]["general_loss"] == pytest.approx(loss_on(model, text), rel=1e-5)
+    assert found.figures["a"]["general_loss"] == pytest.approx(Prose(model, text).start, rel=1e-5)
 
 
 @torch.no_grad()

@@ -10,13 +10,13 @@ import torch
 from errata import Edit
 from errata.errors import BadConfig, BadEdit
 from errata.models import EditableModel
-from errata.patches.weights import Rows, WeightPatch, parameter_view
 from errata.solve.ball import Ball
-from errata.solve.descent import descend
-from errata.solve.general import Tether, loss_on, stretches
+from errata.solve.descent import Descent, descend
+from errata.solve.general import Prose, Tether, stretches
 from errata.solve.goals import CLOSER, Aims, aims
-from errata.solve.mixing import SHARES, best, largest_inside
+from errata.solve.nested import nested
 from errata.solve.tuning import borrowed
+from solve.known import Known
 from tiny import tiny_model
 
 GOOD = Edit("The capital of France is", "London", goal="raise", id="good")
@@ -103,7 +103,21 @@ def test_general_text_is_read_in_stretches_of_one_length(model: EditableModel) -
     with torch.no_grad():
         scores = model.forward(text)[:, :-1].log_softmax(-1)
     by_hand = -scores.gather(2, text.input_ids[:, 1:, None]).mean()
-    assert loss_on(model, text, rows=2) == pytest.approx(float(by_hand), abs=1e-5)
+    assert Prose(model, text).start == pytest.approx(float(by_hand), abs=1e-5)
+
+
+def test_text_is_read_no_further_once_its_loss_is_too_high_beyond_doubt(model: EditableModel) -> None:
+    prose, rows = Prose(model, stretches(model, None, 32)), []
+    assert prose.loss(limit=prose.start) == pytest.approx(prose.start, abs=1e-9)
+    model.model.register_forward_pre_hook(lambda *_: rows.append(1))
+    assert prose.loss(limit=prose.start) == pytest.approx(prose.start, abs=1e-9)
+    assert len(rows) == 4
+    model.model.lm_head.weight.requires_grad_(False).mul_(3.0)
+    rows.clear()
+    estimate = prose.loss(limit=prose.start)
+    assert len(rows) == 1
+    assert estimate == pytest.approx(prose.loss(), rel=0.05)
+    assert len(rows) == 5
 
 
 def test_models_without_text_of_their_own_have_no_ball() -> None:
@@ -113,7 +127,7 @@ def test_models_without_text_of_their_own_have_no_ball() -> None:
 
 def test_a_ball_without_room_is_refused() -> None:
     with pytest.raises(BadConfig, match="holds no state at all"):
-        Ball(0.0, lambda: 1.0)
+        Ball(0.0, Known(lambda: 1.0))
 
 
 def test_a_descent_in_a_ball_ends_at_the_last_state_inside(model: EditableModel) -> None:
@@ -122,7 +136,7 @@ def test_a_descent_in_a_ball_ends_at_the_last_state_inside(model: EditableModel)
         ball = Ball.around(model, 2e-3)
         measured = ball.loss
 
-        def watched() -> float:
+        def watched(limit: float) -> float:
             seen.append((measured(), matrices.parameters[0].detach().clone()))
             return seen[-1][0]
 
@@ -138,6 +152,36 @@ def test_a_descent_in_a_ball_ends_at_the_last_state_inside(model: EditableModel)
     assert figures["good"]["general_loss"] < (1 + 2e-3) * figures["good"]["general_loss_before"]
     assert "problem" not in figures["good"]
     assert "not reached" in figures["answer"]["problem"]
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_path_is_walked_once_for_balls_of_all_sizes(model: EditableModel, first: int) -> None:
+    sizes, steps = (3e-3, 1e-3), []
+
+    def walked(size: float) -> tuple[Descent, torch.Tensor]:
+        with borrowed(model, ["transformer.wte.weight"]) as matrices:
+            steps.clear()
+            descent = descend(
+                model, matrices.rates(0.02), aims(model, ALL, 8), steps=20, enough=0.0,
+                ball=Ball.around(model, size), project=lambda: steps.append(1),
+            )  # fmt: skip
+            return descent, matrices.parameters[0].detach().clone()
+
+    alone = {size: walked(size) for size in sizes}
+    assert len({descent.steps for descent, _ in alone.values()}) == 2
+    with nested(sizes):
+        for place, size in enumerate((sizes[first], sizes[1 - first])):
+            descent, state = walked(size)
+            assert len(steps) == (0 if place else 20)
+            assert torch.equal(state, alone[size][1])
+            assert (descent.steps, descent.losses) == (alone[size][0].steps, alone[size][0].losses)
+            assert descent.figures(ALL) == alone[size][0].figures(ALL)
+        with borrowed(model, ["transformer.wte.weight"]) as matrices:  # another rate, another path
+            descend(
+                model, matrices.rates(0.01), aims(model, ALL, 8), steps=20, enough=0.0,
+                ball=Ball.around(model, sizes[0]), project=lambda: steps.append(1),
+            )  # fmt: skip
+        assert len(steps) == 20
 
 
 def test_a_ball_that_nothing_fits_into_leaves_the_model_as_it_was(model: EditableModel) -> None:
@@ -167,35 +211,3 @@ def test_the_cosine_schedule_slows_down(model: EditableModel) -> None:
             descend(model, matrices.rates(0.01), aims(model, [GOOD], 8), steps=8, enough=0.0, schedule=schedule)
             moved.append(float((matrices.parameters[0] - matrices.originals[0]).detach().norm()))
     assert 0 < moved[1] < moved[0]
-
-
-def test_shares_of_an_update_are_on_the_line_between_the_weights(model: EditableModel) -> None:
-    name = "transformer.wte.weight"
-    before = parameter_view(model.model, name).clone()
-    generator = torch.Generator().manual_seed(0)
-    change = torch.randn(before.shape, generator=generator) / 20
-    patch = WeightPatch.from_difference({name: before}, {name: before + change}, method="x", config={}, edits=["e1"])
-    ball = Ball.around(model, 1e-2)
-    found = largest_inside(model, patch, ball)
-    assert found is not None
-    share, mixed = found
-    assert share in SHARES
-    assert share < 1
-    assert not mixed.attached
-    mixed.attach(model)
-    assert torch.allclose(parameter_view(model.model, name), before + share * change, atol=1e-5)
-    assert ball.holds(ball.loss())
-    mixed.detach(model)
-    larger = SHARES[SHARES.index(share) - 1]
-    patch.scaled(larger).attach(model)
-    assert not ball.holds(ball.loss())
-
-
-def test_of_equal_scores_the_smallest_share_is_taken(model: EditableModel) -> None:
-    name = "transformer.h.1.mlp.c_proj.weight"
-    delta = Rows(torch.tensor([0]), torch.ones(1, 48))
-    patch = WeightPatch({name: delta}, method="x", config={}, edits=["e1"])
-    scores = iter([1.0, 3.0, 2.0, None, 3.0, *[0.0] * len(SHARES)])
-    found = best(model, patch, lambda: next(scores))
-    assert found is not None
-    assert found[:2] == (3.0, SHARES[4])

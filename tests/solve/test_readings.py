@@ -12,7 +12,7 @@ from errata.models import Batch, EditableModel
 from errata.models.backpack.words import backpack_of
 from errata.patches.senses import Additions, adding
 from errata.solve.additions import GeneralText, ReadAims, SenseTether, Wanted
-from errata.solve.general import Tether, loss_on
+from errata.solve.general import Prose, Tether
 from errata.solve.goals import Aims
 from errata.solve.readings import Reading, following, read
 from errata.statistics.collecting import packed
@@ -121,8 +121,8 @@ def test_the_loss_on_general_text_is_that_of_a_forward(model: EditableModel) -> 
     general = GeneralText(model, text, new)
     assert [len(drafted.gold) for drafted in general.moved] == [2, 4, 0]  # a last token predicts nothing
     with adding(backpack_of(model), new):
-        assert general.loss() == pytest.approx(loss_on(model, text), rel=1e-5)
-    start = loss_on(model, text)
+        assert general.loss() == pytest.approx(Prose(model, text).start, rel=1e-5)
+    start = Prose(model, text).start
     assert general.loss() != pytest.approx(start, rel=1e-3)
     new.vectors.zero_()
     assert general.loss() == pytest.approx(start, rel=1e-5)

@@ -23,7 +23,8 @@ from errata.patches.weights import WeightPatch
 from errata.solve.ball import Ball
 from errata.solve.descent import Descent, Held, descend
 from errata.solve.goals import Aims, aims
-from errata.solve.mixing import best
+from errata.solve.mixing import SHARES, best
+from errata.solve.nested import once
 from errata.solve.tuning import borrowed
 
 TRIED = 4  # blocks that "auto" tunes, at even distances
@@ -43,10 +44,13 @@ class OneLayerInterpolation(Method):
 
     def fit(self, model: EditableModel, edits: Sequence[Edit], previous: Patch | None = None) -> Fit:
         judge = _Validation(model, edits, self.config)
+        shares = SHARES if self.config.mix == "auto" else (self.config.mix,)
         found = None
         for layer in self._layers(model):
-            patch, descent = self._tuned(model, edits, layer)
-            chosen = self._mixed(model, patch, judge)
+            # The update is the same for a ball of any size, which it meets by its share.
+            about = repr((self.name, layer, dataclasses.replace(self.config, ball=None), [e.to_json() for e in edits]))
+            patch, descent = once(about, lambda layer=layer: self._tuned(model, edits, layer))
+            chosen = best(model, patch.scaled, judge.score, shares)
             if chosen is not None and (found is None or chosen[0] > found[0]):
                 found = (*chosen, layer, descent)
         if found is None:
@@ -75,19 +79,6 @@ class OneLayerInterpolation(Method):
             matrices.before, after, method=self.name, config=config.to_json(), edits=[str(e.id) for e in edits]
         )
         return patch, descent
-
-    def _mixed(
-        self, model: EditableModel, patch: WeightPatch, judge: _Validation
-    ) -> tuple[float, float, WeightPatch] | None:
-        if self.config.mix == "auto":
-            return best(model, patch, judge.score)
-        mixed = patch.scaled(self.config.mix)
-        mixed.attach(model)
-        try:
-            score = judge.score()
-        finally:
-            mixed.detach(model)
-        return None if score is None else (score, self.config.mix, mixed)
 
 
 class _Validation:

@@ -31,6 +31,7 @@ from errata.solve.ball import Ball
 from errata.solve.draft import Draft
 from errata.solve.keys import Facts, read_states, require_subjects
 from errata.solve.mixing import largest_inside
+from errata.solve.nested import once
 from errata.solve.postprocess import prune_factors, rect
 from errata.solve.targets import Search, Site, Targets, find_targets
 from errata.solve.templates import contexts
@@ -113,7 +114,10 @@ class Located(Method):
         with model.preserved():
             for layer in self._layers(model, config):
                 require_arrival(model, layer)
-            return self._solved(model, edits, config, self._goals(model, _facts(model, edits, config), config))
+            # Target states are the same for a ball of any size; finding them takes longest.
+            about = repr((self.name, dataclasses.replace(config, ball=None), [edit.to_json() for edit in edits]))
+            goals = once(about, lambda: self._goals(model, _facts(model, edits, config), config))
+            return self._solved(model, edits, config, goals)
 
     def refit(self, model: EditableModel, edits: Sequence[Edit], previous: Patch | None, earlier: Fit) -> Fit:
         """Solves again for fewer edits; their target states are found already."""
@@ -154,10 +158,10 @@ class Located(Method):
         """The patch, or as much of it as the ball allows."""
         if self.config.ball is None:
             return patch
-        found = largest_inside(model, patch, Ball.around(model, self.config.ball))
+        found = largest_inside(model, patch.scaled, Ball.around(model, self.config.ball))
         for id in patch.edits:
-            figures[id] |= {"share": found[0]} if found else {"problem": OUTSIDE}
-        return found[1] if found else None
+            figures[id] |= {"share": found.share} if found.patch else {"problem": OUTSIDE}
+        return found.patch
 
     def needs(self, model: EditableModel) -> Need | None:
         if model.task not in CAUSAL:

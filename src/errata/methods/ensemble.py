@@ -26,7 +26,7 @@ from errata.patches.logits import LogitsPatch
 from errata.patches.small import causal
 from errata.registry import resolve_lender
 from errata.solve.ball import Ball
-from errata.solve.beta import strongest
+from errata.solve.mixing import TENTHS, largest_inside
 
 NOT_LENT = "no such edit is in force on the small model's sheet; make it there first"
 
@@ -91,9 +91,9 @@ class Ensemble(Method):
         heard: LogitsPatch | None = patch
         if self.config.beta == "auto":
             ball = Ball.around(model, self.config.ball, self.config.corpus)
-            found = strongest(model, patch, ball)
-            told = {"beta": found.beta, "general": found.loss, "general_before": ball.start}
-            heard = None if found.beta is None else patch.at(found.beta)
+            found = largest_inside(model, patch.at, ball, TENTHS)
+            told = {"beta": found.share, "general": found.loss, "general_before": ball.start}
+            heard = found.patch
             if heard is None:
                 told["problem"] = (
                     f"nothing fits into the ball of {ball.epsilon:g}: with a beta of 0.1 the loss on general text goes "

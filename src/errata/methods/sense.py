@@ -100,7 +100,7 @@ class Sense(Method):
         config, held = self.config, Held()
         if config.ball is not None:
             text = GeneralText(model, stretches(model, config.corpus, TEXTS), additions)
-            held["ball"] = Ball(config.ball, text.loss)
+            held["ball"] = Ball(config.ball, text)
         if config.kl > 0:
             text = GeneralText(model, stretches(model, config.corpus, TETHERS, skip=TEXTS), additions)
             held["penalties"] = [SenseTether(text, config.kl, config.seed)]

@@ -6,6 +6,7 @@ the vectors; which senses they belong to is settled before.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -71,6 +72,9 @@ class Wanted:
 class GeneralText:
     """Stretches of general text as they depend on the additions; only what these reach is computed again.
 
+    Attributes:
+        start: mean nats a token with the additions that this was made with.
+
     Raises: as `read`.
     """
 
@@ -84,9 +88,10 @@ class GeneralText:
             self.still += self._nats(drafted.only(~drafted.moved))
             self.count += len(drafted.gold)
             self.moved += [drafted.only(drafted.moved & (drafted.rows == row)) for row in range(len(part))]
+        self.start = self.loss()
 
-    def loss(self) -> float:
-        """Mean nats a token with the additions as they are."""
+    def loss(self, limit: float = math.inf) -> float:
+        """Mean nats a token with the additions as they are, whatever the limit: it costs little."""
         return (self.still + sum(map(self._nats, self.moved))) / self.count
 
     @torch.no_grad()

@@ -106,7 +106,9 @@ def descend(
     """
     optimizer, rates = _adam(parameters), _rates(schedule, steps)
     ball = held.get("ball")
-    path = Path(ball, parameters, steps) if ball is not None else None
+    path = Path(ball, parameters, steps, _about(work, parameters, steps, enough, schedule)) if ball else None
+    if path is not None and path.walked:
+        return _ended(model, work, path)
     least = torch.cat([part.enough(enough) for part in work])
     taken = 0
     while True:
@@ -122,9 +124,7 @@ def descend(
     if path is None:
         return Descent(taken, losses.tolist(), (leads > 0).tolist())
     path.look(taken)
-    path.back()
-    losses, leads = _gradients(model, work, backward=False)
-    return Descent(path.taken, losses.tolist(), (leads > 0).tolist(), path)
+    return _ended(model, work, path)
 
 
 def rehearse(
@@ -150,6 +150,21 @@ def measure(model: EditableModel, work: Sequence[Work], steps: int) -> Descent:
     """How far the model is now, after `steps` steps."""
     losses, leads = _gradients(model, work, backward=False)
     return Descent(steps, losses.tolist(), (leads > 0).tolist())
+
+
+def _ended(model: EditableModel, work: Sequence[Work], path: Path) -> Descent:
+    """The descent that ends where its path was last inside its ball, with the model brought there."""
+    path.back()
+    losses, leads = _gradients(model, work, backward=False)
+    return Descent(path.taken, losses.tolist(), (leads > 0).tolist(), path)
+
+
+def _about(
+    work: Sequence[Work], parameters: Mapping[Tensor, float], steps: int, enough: float, schedule: Schedule
+) -> str:
+    """What a path depends on besides where it starts and what else holds it."""
+    edits = [edit.to_json() for part in work for edit in part.edits]
+    return repr((edits, [len(part.edits) for part in work], list(parameters.values()), steps, enough, schedule))
 
 
 def _adam(parameters: Mapping[Tensor, float]) -> torch.optim.Adam:

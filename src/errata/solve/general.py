@@ -5,6 +5,7 @@ Knows text and tokens, as stretches of one length. What bounds the loss, and wha
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -18,6 +19,8 @@ from errata.statistics import corpus_for, packaged_prose
 from errata.statistics.collecting import packed
 
 STRETCH = 128  # tokens that are read together, where the model can read so many
+ROWS = 8  # stretches in one forward
+DOUBT = 6.0  # standard errors by which a loss must be above a limit to need no more reading
 
 
 def stretches(model: EditableModel, corpus: str | None, count: int, skip: int = 0) -> Batch:
@@ -49,17 +52,42 @@ def _rows(model: EditableModel, corpus: str | None) -> Iterator[list[int]]:
             yield [*head, *ids[start : start + size]]
 
 
-@torch.no_grad()
-def loss_on(model: EditableModel, text: Batch, rows: int = 8) -> float:
-    """Mean nats a token of stretches, `rows` in one forward; the first token of each is read, not scored."""
-    total = 0.0
-    with model.evaluating():
-        for start in range(0, len(text), rows):
-            part = text.rows(torch.arange(start, min(start + rows, len(text))))
-            logits = model.forward(part)[:, :-1].float()
-            gold = part.input_ids[:, 1:].flatten()
-            total += float(functional.cross_entropy(logits.flatten(0, 1), gold, reduction="sum"))
-    return total / text.input_ids[:, 1:].numel()
+class Prose:
+    """Stretches of general text, and a model's loss on each at the time this was made.
+
+    Attributes:
+        start: the mean loss then, nats a token.
+    """
+
+    def __init__(self, model: EditableModel, text: Batch) -> None:
+        """`text` as of `stretches`; the first token of each is read, not scored."""
+        self.model, self.text = model, text
+        self.before = self._losses(len(text))
+        self.start = float(self.before.mean())
+
+    def loss(self, limit: float = math.inf) -> float:
+        """The mean loss as the model is now. Reads no further once that is above `limit` beyond doubt: then it is an
+        estimate by the stretches read so far, from their rises, which are far more alike than their losses."""
+        read = torch.empty(0, dtype=torch.float64)
+        while len(read) < len(self.text):
+            read = torch.cat([read, self._losses(ROWS, len(read))])
+            rises = read - self.before[: len(read)]
+            estimate = self.start + float(rises.mean())
+            if len(read) > 1 and estimate - DOUBT * float(rises.std()) / math.sqrt(len(read)) > limit:
+                break
+        return estimate
+
+    @torch.no_grad()
+    def _losses(self, count: int, first: int = 0) -> Tensor:
+        """(n,) of at most `count` stretches from the `first` on, `ROWS` in one forward."""
+        found = []
+        with self.model.evaluating():
+            for start in range(first, min(first + count, len(self.text)), ROWS):
+                part = self.text.rows(torch.arange(start, min(start + ROWS, len(self.text))))
+                logits = self.model.forward(part)[:, :-1].float()
+                losses = functional.cross_entropy(logits.transpose(1, 2), part.input_ids[:, 1:], reduction="none")
+                found.append(losses.double().mean(1).cpu())
+        return torch.cat(found)
 
 
 class Tether:

@@ -23,6 +23,7 @@ from errata.evaluate.canonical.runs import General, Half, rounded, run
 from errata.evaluate.canonical.scoring import met, values
 from errata.evaluate.runner import environment
 from errata.models import EditableModel
+from errata.solve.nested import nested
 
 SPLITS: tuple[Split, ...] = get_args(Split)
 Halves = Mapping[tuple[str, Split], Half]
@@ -79,17 +80,25 @@ class _Study:
             if self.plan.unbounded:
                 self._run(self.plan.unbounded, Cell(UNBOUNDED, 0, task, "test", None, self.plan.seeds[0]))
             for entrant in self.plan.methods:
-                for ball in self.plan.balls:
-                    self._settle(entrant, task, ball)
+                self._settle(entrant, task)
 
-    def _settle(self, entrant: Entrant, task: str, ball: float) -> None:
-        """Validation, and the reported runs with what it chose."""
-        trials = _trials(self.plan, entrant, task, ball)
-        for cell in trials:
-            self._run(entrant, cell)
-        config = self._best(trials, task)
-        for seed in self.plan.seeds:
-            self._run(entrant, Cell(entrant.label, config, task, "test", ball, seed))
+    def _settle(self, entrant: Entrant, task: str) -> None:
+        """Validation, and the reported runs with what it chose for each ball."""
+        balls, seeds = self.plan.balls, self.plan.seeds
+        trials = {ball: _trials(self.plan, entrant, task, ball) for ball in balls}
+        for config in range(len(entrant.sweep)):
+            self._all(entrant, [cells[config] for cells in trials.values() if cells])
+        chosen = {ball: self._best(trials[ball], task) for ball in balls}
+        for config in sorted(set(chosen.values())):
+            for seed in seeds:
+                own = [ball for ball in balls if chosen[ball] == config]
+                self._all(entrant, [Cell(entrant.label, config, task, "test", ball, seed) for ball in own])
+
+    def _all(self, entrant: Entrant, cells: list[Cell]) -> None:
+        """Runs that differ in their ball alone."""
+        with nested(self.plan.balls):
+            for cell in cells:
+                self._run(entrant, cell)
 
     def _run(self, entrant: Entrant, cell: Cell) -> None:
         self.bar.set_description(f"{cell.task} {cell.label}")
