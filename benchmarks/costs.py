@@ -12,18 +12,20 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
 from tqdm import tqdm
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from errata import Edit, EditableModel, Editor
 from errata.datasets import get
 from errata.methods._base import create
 from errata.methods._sites import site
-from errata.patches.codebook import CodebookPatch, Entry
+from errata.patches.codebook import CodebookPatch, Entry, Metric, Rules
 
 HERE = Path(__file__).parent
 MODEL = "lab:gpt"
@@ -74,7 +76,20 @@ def batch_or_one_by_one(n: int = 100, repeats: int = 3) -> dict[str, Any]:
 def lookup(keys: int = 1000, repeats: int = 30) -> dict[str, Any]:
     """Generation of the same text with and without a codebook of `keys` keys, in turns."""
     model = EditableModel.load(MODEL)
-    patch = filled(model, keys)
+    return {"keys": keys, **written(model, filled(model, keys), repeats)}
+
+
+def large(keys: int = 11_474, directions: int = 384, repeats: int = 15) -> dict[str, Any]:
+    """The same on a GPT-2 of 124 M with random weights, beside as many keys as `chain` has for 1,000 edits of lab:gpt,
+    compared along half of the width. On a small model the ratio measures Python."""
+    torch.manual_seed(0)
+    model = EditableModel(GPT2LMHeadModel(GPT2Config()).eval(), EditableModel.load(MODEL).tokenizer)
+    found = written(model, filled(model, keys, directions), repeats)
+    return {"keys": keys, "microseconds a token": 1e4 * (found["first"] - found["second"]), **found}
+
+
+def written(model: EditableModel, patch: CodebookPatch, repeats: int) -> dict[str, float]:
+    """100 tokens, with the patch and without."""
     inputs = model.tokenizer("Once upon a time there was a", return_tensors="pt")
     options = {"max_new_tokens": 100, "min_new_tokens": 100, "do_sample": False}
 
@@ -88,20 +103,24 @@ def lookup(keys: int = 1000, repeats: int = 30) -> dict[str, Any]:
         finally:
             patch.detach(model)
 
-    return {"keys": keys, **side_by_side(patched, plain, repeats)}
+    return side_by_side(patched, plain, repeats)
 
 
-def filled(model: EditableModel, keys: int) -> CodebookPatch:
-    """A codebook of `keys` random far-away keys at GRACE's block."""
+def filled(model: EditableModel, keys: int, directions: int | None = None) -> CodebookPatch:
+    """A codebook of `keys` random far-away keys at GRACE's block, perhaps under a metric of so many directions."""
     generator = torch.Generator().manual_seed(0)
     method = create("grace")
     layer = site(model, method.config.layer)
     scale = float(model.prefix(model.encode(["The capital of France is"]), layer).hidden.norm(dim=-1).mean())
     states = torch.randn(keys, model.width, generator=generator) * scale / model.width**0.5
-    entries = [Entry(f"k{i}", state, state, (i % 97, 0), 1.0, "") for i, state in enumerate(states)]
+    metric = Metric(torch.eye(model.width)[:directions]) if directions else None
+    entries = [
+        Entry(f"k{i}", state if metric is None else metric.of(state[None])[0], state, (i % 97, 0), 1.0, "")
+        for i, state in enumerate(states)
+    ]
     return CodebookPatch(
-        layer, entries, method="grace", config=method.config.to_json(), edits=[e.edit for e in entries],
-        rules=method._rules(model),  # type: ignore[attr-defined]
+        layer, entries, method="grace", config=method.config.to_json(), edits=[e.edit for e in entries], metric=metric,
+        rules=Rules.at(model.dtype, "separate") if metric else method._rules(model),  # type: ignore[attr-defined]
     )  # fmt: skip
 
 
@@ -127,6 +146,32 @@ def beside(keys: int = 50_000, repeats: int = 15) -> dict[str, Any]:
     return {"keys": keys, **side_by_side(full, empty, repeats)}
 
 
+def learning(size: int = 1, calls: int = 20) -> dict[str, Any]:
+    """CPU seconds an edit, `size` in a call: chain, GRACE as it is here, and GRACE with its published schedule, which
+    takes 100 steps whether the answer leads or not; in turns, and the ratios of each call."""
+    rivals = {"chain": ("chain", {}), "grace": ("grace", {}), "grace, 100 steps": ("grace", {"lead": 1e9})}
+    edits = cases(size * (calls + 1))
+    taken: dict[str, list[float]] = {name: [] for name in rivals}
+    with ExitStack() as stack:
+        editors = {name: stack.enter_context(Editor(EditableModel.load(MODEL))) for name in rivals}
+        for start in tqdm(range(0, len(edits), size), desc="learning", leave=False):
+            for name, (method, options) in rivals.items():
+                started = time.process_time()
+                editors[name].edit(edits[start : start + size], method, **options)
+                taken[name].append((time.process_time() - started) / size)
+    found: dict[str, Any] = {"size": size, "calls": calls}
+    for name, seconds in taken.items():
+        ratios = [other / own for other, own in zip(seconds[1:], taken["chain"][1:], strict=True)]
+        low, median, high = statistics.quantiles(ratios, n=4)
+        found[name] = {"seconds": statistics.median(seconds[1:]), "by chain": median, "low": low, "high": high}
+    return found
+
+
+def rounds() -> dict[str, Any]:
+    """`learning` with 50 edits in a call."""
+    return learning(size=50, calls=8)
+
+
 def generation(prompts: int = 256, repeats: int = 3) -> dict[str, Any]:
     """Free answers to the same prompts one at a time and in batches of 64, in turns, and whether they are the same."""
     model = EditableModel.load(MODEL)
@@ -141,7 +186,8 @@ def generation(prompts: int = 256, repeats: int = 3) -> dict[str, Any]:
 
 
 PARTS: dict[str, Callable[[], dict[str, Any]]] = {
-    "batch": batch_or_one_by_one, "lookup": lookup, "beside": beside, "generation": generation,
+    "batch": batch_or_one_by_one, "lookup": lookup, "large": large, "beside": beside, "learning": learning,
+    "rounds": rounds, "generation": generation,
 }  # fmt: skip
 
 

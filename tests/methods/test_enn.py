@@ -115,19 +115,6 @@ def test_a_unit_moves_the_output_by_its_usual_size():
     assert float((inputs.square().sum(1) * gradients.norm(dim=1)).max()) * unit == pytest.approx(float(usual), rel=1e-4)
 
 
-def test_training_leaves_no_mark_and_the_same_seed_the_same_editor(tmp_path: Path):
-    model = steerable("gpt2")
-    model.model.train()
-    before = marks(model)
-    first = learner().train(model, lessons_for("gpt2"), tmp_path / "a")
-    assert marks(model) == before
-    torch.manual_seed(7)
-    second = learner().train(steerable("gpt2"), lessons_for("gpt2"), tmp_path / "b")
-    assert all(torch.equal(first.tensors[name], second.tensors[name]) for name in first.tensors)
-    assert len(first.facts["matrices"]) == len(first.facts["step_sizes"]) == 6
-    assert any(one.any() for name, one in first.tensors.items() if name.startswith("differences"))
-
-
 def test_all_matrices_may_be_trained_and_the_chosen_ones_step(tmp_path: Path):
     editor = learner(trained="all", matrices="down 3").train(steerable("gpt2"), lessons_for("gpt2"), tmp_path)
     assert len(editor.facts["matrices"]) == 4 * 3
@@ -214,6 +201,8 @@ def test_more_edits_than_a_batch_are_made_on_top_of_one_another(tmp_path: Path):
 def test_what_is_brought_is_the_difference_and_the_step():
     model = steerable("gpt2")
     editor = TrainedEditor.load(using()["editor"])
+    assert len(editor.facts["matrices"]) == 6
+    assert any(whole(editor, name).any() for name in editor.facts["matrices"])
     patches = []
     for edit in (FIRST, Edit(FIRST.prompt, SECOND.target, id="other")):
         patch = create("enn", using()).fit(model, [edit]).patch

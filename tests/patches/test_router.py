@@ -5,64 +5,19 @@ from __future__ import annotations
 import gc
 import weakref
 from pathlib import Path
-from typing import Any, cast
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from contract.marks import logits, marks
 from errata.errors import BadModel, BadPatch, WrongModel
-from errata.models import Batch, EditableModel
-from errata.models.encoding import end_id
 from errata.models.factors import gradient_factors
-from errata.models.hooks import hidden_of
 from errata.patches.files import load_patch, save_patch
-from errata.patches.networks import Networks, Placed, Sizes, text_ids
+from errata.patches.networks import Networks, Placed, text_ids
 from errata.patches.router import Entry, RouterPatch
+from patches.routers import BOTH, OTHER, PROMPT, SIZES, THIRD, attached, beside, entry, ids, router
 from tiny import tiny_model
-from tiny_bart import tiny_bart
-
-PROMPT, OTHER, THIRD = "The capital of France is", "Who wrote the book?", "Madrid and Vienna are cities in"
-SIZES = Sizes(scope_blocks=1, blocks=2, width=8)
-BOTH = pytest.mark.parametrize("arch", ["t5", "bert"])
-
-
-def entry(placed: Placed, model: EditableModel, id: str, prompt: str, target: str, near: str = "") -> Entry:
-    """An edit whose embedding is that of the prompt `near` alone, which is then in its scope for certain."""
-    with torch.no_grad():
-        embedding = placed.embed([text_ids(model, near or prompt.strip())])[0]
-    return Entry(id, prompt, embedding, tuple(placed.context(model, f"{prompt} {target}")))
-
-
-def router(model: EditableModel, *told: tuple[str, str, str], threshold: float = 0.95) -> RouterPatch:
-    """A router of untrained networks and edits (id, prompt, target)."""
-    placed = Placed.fresh(model, SIZES)
-    entries = [entry(placed, model, *one) for one in told]
-    networks = Networks(SIZES, placed.tensors())
-    return RouterPatch(
-        entries, networks, threshold=threshold, method="serac", config={}, edits=[one.edit for one in entries]
-    )
-
-
-def attached(arch: str, *told: tuple[str, str, str]) -> tuple[EditableModel, RouterPatch]:
-    model = tiny_model(arch)
-    patch = router(model, *(told or [("a", PROMPT, "yes")]))
-    patch.attach(model)
-    return model, patch
-
-
-def beside(model: EditableModel, patch: RouterPatch, number: int, prompt: str) -> Tensor:
-    """What the counterfactual model says to an edit, its end token, and a prompt: read by hand, alone."""
-    placed = patch.networks.on(model)
-    context = list(patch.entries[number].context)
-    row = text_ids(model, prompt)
-    ids = [*row[:1], *context, *row[1:]] if model.task == "classification" else [*context, *row]
-    inputs = {"input_ids": torch.tensor([ids])}
-    if model.task == "seq2seq":
-        inputs["decoder_input_ids"] = torch.tensor([[model.model.config.decoder_start_token_id]])
-    with torch.no_grad():
-        return placed.counterfactual(**inputs).logits
 
 
 @BOTH
@@ -112,74 +67,6 @@ def test_padding_and_batching_make_no_difference(arch: str):
     with torch.no_grad():
         left = model.forward(model.encode(prompts, padding_side="left"))
     torch.testing.assert_close(together, left, atol=1e-4, rtol=1e-4)
-
-
-def test_every_way_of_decoding_writes_the_same():
-    model, _ = attached("t5", ("a", PROMPT, "yes"), ("b", THIRD, "no"))
-    prompts = [OTHER, PROMPT, THIRD]
-    batch = model.encode(prompts, padding_side="left")
-    written = generate(model, **ids(batch), max_new_tokens=6, do_sample=False)
-    uncached = generate(model, **ids(batch), max_new_tokens=6, do_sample=False, use_cache=False)
-    assert torch.equal(written, uncached)
-    texts = [str(model.tokenizer.decode(row, skip_special_tokens=True)).strip() for row in written]
-    assert model.generate(prompts, max_new_tokens=6) == texts
-    assert [model.generate([prompt], max_new_tokens=6)[0] for prompt in prompts] == texts
-    with torch.no_grad():
-        forced = model.model(**ids(batch), decoder_input_ids=written[:, :-1]).logits.argmax(-1)
-    going = written[:, :-1].ne(end_id(model)).cumprod(1).bool()  # up to the end of each answer
-    assert torch.equal(forced[going], written[:, 1:][going])
-
-
-def generate(model: EditableModel, **options: Any) -> Tensor:
-    """The model's own `generate`."""
-    return cast(Any, model.model).generate(**options)
-
-
-def ids(batch: Batch) -> dict[str, Tensor]:
-    return {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
-
-
-def test_another_encoder_decoder_is_routed_too():
-    """With learned positions, where a cache that starts anew would tell."""
-    model = tiny_bart()
-    prompts = [OTHER, PROMPT]
-    own = model.generate(prompts, max_new_tokens=6)
-    patch = router(model, ("a", PROMPT, "yes"), threshold=0.999)
-    patch.attach(model)
-    batch = model.encode(prompts, padding_side="left")
-    written = generate(model, **ids(batch), max_new_tokens=6, do_sample=False)
-    assert torch.equal(written, generate(model, **ids(batch), max_new_tokens=6, do_sample=False, use_cache=False))
-    said = model.generate(prompts, max_new_tokens=6)
-    assert said[0] == own[0]
-    torch.testing.assert_close(logits(model, prompts)[1, 0], beside(model, patch, 0, PROMPT)[0, 0])
-
-
-def test_sampling_is_by_the_routed_logits():
-    model, _ = attached("t5")
-    sampled = []
-    for use_cache in (True, False):
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(3)
-            batch = model.encode([PROMPT, OTHER])
-            sampled.append(generate(model, **ids(batch), max_new_tokens=6, do_sample=True, use_cache=use_cache))
-    assert torch.equal(*sampled)
-
-
-def test_beams_are_refused_in_one_line():
-    model, _ = attached("t5")
-    with pytest.raises(BadModel, match="without beams"):
-        generate(model, **ids(model.encode([PROMPT])), num_beams=2, max_new_tokens=3)
-
-
-def test_a_foreign_cache_is_refused():
-    model, patch = attached("t5")
-    patch.detach(model)
-    batch = model.encode([PROMPT])
-    with torch.no_grad():
-        out = model.model(**model.inputs(batch), use_cache=True)
-        patch.attach(model)
-        with pytest.raises(BadModel, match="cache"):
-            model.model(**model.inputs(batch), past_key_values=out.past_key_values, use_cache=True)
 
 
 def test_labels_are_refused_where_an_edit_answers():
@@ -234,16 +121,6 @@ def test_a_newer_router_is_asked_first():
         torch.testing.assert_close(logits(model, [PROMPT])[0, 0], beside(model, newer, 0, PROMPT)[0, 0])
         first.detach(model)
         second.detach(model)
-
-
-@pytest.mark.parametrize("side", ["left", "right"])
-def test_it_is_told_who_answered(side: str):
-    model, patch = attached("t5")
-    batch = model.encode([OTHER, PROMPT], padding_side=side)  # type: ignore[arg-type]
-    with patch.record() as firings:
-        generate(model, **ids(batch), max_new_tokens=3)
-    assert [(one.row, one.position, one.edit) for one in firings] == [(1, int(batch.query[1]), "a")]
-    assert firings[0].distance <= firings[0].radius
 
 
 def test_a_prompt_that_leaves_no_room_for_the_edit_is_the_models_own():
@@ -366,18 +243,3 @@ def test_in_bfloat16_and_train_mode_the_edit_answers_all_the_same(arch: str):
     model.model.train()  # with dropout
     assert not torch.equal(logits(model, [OTHER]), before)
     assert torch.equal(logits(model, [PROMPT]).flatten(), expected.flatten())
-
-
-def test_what_the_encoder_said_is_forgotten_with_it():
-    model, _ = attached("t5")
-    batch = model.encode([PROMPT])
-    with torch.no_grad():
-        encoded = model.model.get_encoder()(**ids(batch))
-        expected = logits(model, [PROMPT])
-        given = model.model(encoder_outputs=encoded, **model.inputs(batch)).logits
-        assert torch.equal(given, expected)
-        alone = {"decoder_input_ids": batch.decoder_input_ids, "attention_mask": batch.attention_mask}
-        assert torch.equal(model.model(encoder_outputs=encoded, **alone).logits, expected)
-        encoded.last_hidden_state = hidden_of(encoded[0]).clone()
-        with pytest.raises(BadModel, match="which prompts"):
-            model.model(encoder_outputs=encoded, **alone)

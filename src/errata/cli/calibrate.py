@@ -19,7 +19,7 @@ TABLE, PICTURE = "calibration.json", "distances.png"
 
 
 @click.command()
-@click.option("--model", required=True, metavar="MODEL", help="A lab model (lab:gpt), a directory or a hub id.")
+@common.required_model_option
 @click.option(
     "--facts",
     metavar="SOURCE",

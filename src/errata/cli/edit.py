@@ -22,7 +22,7 @@ SHOWN = 20
 ALL_FAILED = 2
 
 
-@click.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+@click.command(context_settings=common.METHODS_OWN)
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[FILE...]")
 @common.model_option
 @common.sheet_option
@@ -208,7 +208,7 @@ def report(receipt: Receipt | None, sheet: Path) -> None:
 
 def _line(result: EditResult) -> str:
     text = f"{result.id}  {result.status}  {common.told(result.prompt, result.target, result.goal, result.rival)}"
-    if result.goal and result.status == "done" and "loss" in result.figures:
+    if result.goal and result.status == "done":
         text += f"  (loss {result.figures['loss_before']:.2f}, now {result.figures['loss']:.2f})"
     if result.superseded:
         text += f"  (replaces {', '.join(result.superseded)})"

@@ -27,7 +27,7 @@ BARS = ("salience.json", "salience.png")
 
 @click.command()
 @click.argument("file", required=False, metavar="[FILE]")
-@click.option("--model", required=True, metavar="MODEL", help="A lab model (lab:gpt), a directory or a hub id.")
+@common.required_model_option
 @click.option("--dataset", metavar="NAME", help="A data set instead of a file; see `errata datasets`.")
 @click.option("--by", default=TRACING, show_default=True, help=f"{TRACING}, or {SALIENCE}.")
 @click.option("--format", default="auto", show_default=True, help="Format of the file.")

@@ -17,10 +17,8 @@ if TYPE_CHECKING:
     from errata.statistics import Corpus, Need
 
 
-@click.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
-@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="")
-@click.option("--model", required=True, metavar="MODEL", help="A lab model (lab:gpt), a directory or a hub id.")
-@click.option("--method", required=True, help="The method to prepare for; see `errata methods`.")
+@click.command(context_settings=common.METHODS_OWN)
+@common.method_options("prepare")
 @click.option("--corpus", metavar="SOURCE", help="A text file or a data set; by default the lab's own mix, or prose.")
 @click.option("--layers", metavar="LAYERS", help="Blocks, as the method's own option takes them.")
 @click.option("--tokens", metavar="N", help="How much of the text.")

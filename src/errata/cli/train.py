@@ -22,10 +22,8 @@ if TYPE_CHECKING:
 _SHARES = ("success", "generalization", "drawdown")
 
 
-@click.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
-@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="")
-@click.option("--model", required=True, metavar="MODEL", help="A lab model (lab:gpt), a directory or a hub id.")
-@click.option("--method", required=True, help="The method to train for; see `errata methods`.")
+@click.command(context_settings=common.METHODS_OWN)
+@common.method_options("train")
 @click.option("--dataset", required=True, metavar="SOURCE", help="A data set with training data, or a file of edits.")
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="Where it goes."

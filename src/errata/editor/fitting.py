@@ -38,34 +38,44 @@ class Settled:
 
 
 def settle(
-    model: EditableModel, stack: Stack, method: Method, edits: Sequence[Edit], place: int, *, alone: bool = False
+    model: EditableModel,
+    stack: Stack,
+    method: Method,
+    edits: Sequence[Edit],
+    place: int,
+    *,
+    alone: bool = False,
+    onto: Patch | None = None,
 ) -> Settled:
     """Fit `edits` and drop those that fail, until all that are left hold together.
 
     `place` is where in the stack the patch belongs, so that what is checked is, bit for bit, what will be in force.
-    `alone`: extend no earlier patch.
+    `alone`: extend no earlier patch, but the attached `onto` if it is given.
     """
-    previous = None if alone else _extendable(model, stack, method)
+    previous = onto if alone else _extendable(model, stack, method)
     problems: dict[str, str] = {}
     figures: dict[str, Mapping[str, Any]] = {}
     fit: Fit | None = None
     fitted: list[Edit] = []
-    wanted, before = list(edits), _losses(model, edits)
+    wanted, examples = list(edits), {id: {"loss_before": loss} for id, loss in _losses(model, edits).items()}
     while wanted:
         if fit is None or fitted != wanted:
             fit, fitted = _fit(model, method, wanted, previous, fit), wanted
             figures.update(fit.figures)
-        patch = fit.patch
         failing = {id: text for id, text in _problems(wanted, figures).items() if id not in problems}
-        if not failing:
-            with _on_trial(model, _placed(patch, previous, place), previous):
-                failing = _misses(model, wanted, before) if patch else dict.fromkeys(_ids(wanted), NO_PATCH)
+        if not failing and fit.patch is None:
+            failing = dict.fromkeys(_ids(wanted), NO_PATCH)
+        elif not failing:
+            with _on_trial(model, _placed(fit.patch, previous, place), previous):
+                for id, loss in _losses(model, wanted).items():
+                    examples[id]["loss"] = loss
+                failing = _misses(model, wanted, examples)
         if not failing:
             break
         problems |= failing
         wanted = [edit for edit in wanted if str(edit.id) not in problems]
-    for id, loss in before.items():
-        figures[id] = {"loss_before": loss, **figures.get(id, {})}
+    for id, measured in examples.items():
+        figures[id] = {**figures.get(id, {}), **measured}
     return Settled(fit.patch if fit and wanted else None, previous, problems, figures)
 
 
@@ -85,8 +95,8 @@ def _fit(
     return method.refit(model, wanted, previous, earlier)
 
 
-def _placed(patch: Patch | None, previous: Patch | None, place: int) -> Patch | None:
-    if patch is not None and not patch.attached:
+def _placed(patch: Patch, previous: Patch | None, place: int) -> Patch:
+    if not patch.attached:
         patch.order = place if previous is None else previous.order
     return patch
 
@@ -97,11 +107,8 @@ def _problems(edits: Sequence[Edit], figures: Mapping[str, Mapping[str, Any]]) -
 
 
 @contextmanager
-def _on_trial(model: EditableModel, patch: Patch | None, previous: Patch | None) -> Iterator[None]:
+def _on_trial(model: EditableModel, patch: Patch, previous: Patch | None) -> Iterator[None]:
     """Inside, the patch is in force, and the one that it takes in is not."""
-    if patch is None:
-        yield
-        return
     if previous is not None:
         previous.detach(model)
     patch.attach(model)
@@ -113,7 +120,9 @@ def _on_trial(model: EditableModel, patch: Patch | None, previous: Patch | None)
             previous.attach(model)
 
 
-def _misses(model: EditableModel, edits: Sequence[Edit], before: Mapping[str, float]) -> dict[str, str]:
+def _misses(
+    model: EditableModel, edits: Sequence[Edit], examples: Mapping[str, Mapping[str, float]]
+) -> dict[str, str]:
     """Answers that are not given, and examples that are no better than they were, with the reason."""
     answers = [edit for edit in edits if edit.goal is None]
     missed = {}
@@ -121,10 +130,13 @@ def _misses(model: EditableModel, edits: Sequence[Edit], before: Mapping[str, fl
         rows = answers[start : start + VERIFY_ROWS]
         hits = model.greedy_match(model.encode([e.prompt for e in rows], [e.target for e in rows])).tolist()
         missed |= {str(edit.id): NOT_SAID for edit, hit in zip(rows, hits, strict=True) if not hit}
-    done = {str(edit.id): DONE[edit.goal] for edit in edits if edit.goal is not None}
-    for id, loss in _losses(model, edits).items():
-        if not (loss < before[id] or loss <= done[id]):
-            missed[id] = f"with the patch in force its loss is {loss:.3f}, and was {before[id]:.3f}; it was left out"
+    for edit in edits:
+        if edit.goal is None:
+            continue
+        before, loss = examples[str(edit.id)]["loss_before"], examples[str(edit.id)]["loss"]
+        if not (loss < before or loss <= DONE[edit.goal]):
+            told = f"with the patch in force its loss is {loss:.3f}, and was {before:.3f}; it was left out"
+            missed[str(edit.id)] = told
     return missed
 
 

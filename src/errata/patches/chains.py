@@ -53,11 +53,12 @@ def chain(small: EditableModel, stages: Sequence[Stage]) -> Chain:
     """
     betas, added = [beta for beta, _ in stages], [list(patches) for _, patches in stages]
     reached = list(itertools.accumulate(added))
-    edited = [_edited(small, patches) for patches in reached]
     senses = [[patch for patch in patches if isinstance(patch, SensePatch)] for patches in reached]
-    if senses == reached:
-        return SenseChain(small, betas, senses)
-    return TwinChain(small, betas, edited)
+    if senses != reached:
+        return TwinChain(small, betas, [_edited(small, patches) for patches in reached])
+    for patch in senses[-1]:
+        patch.require_fit(small)
+    return SenseChain(small, betas, senses)
 
 
 def _edited(small: EditableModel, patches: Sequence[Patch]) -> EditableModel:

@@ -202,6 +202,7 @@ class BackpackForCausalLM(BackpackPreTrainedModel, GenerationMixin):
         **options: Any,
     ) -> BackpackOutput:
         """As `BackpackModel.forward`, and the logits of positions `logits_to_keep` (the last so many; 0: all)."""
+        # Its parameters are named again, since `generate` reads from this signature what it may hand over.
         out = self.transformer(
             input_ids, past_key_values=past_key_values, attention_mask=attention_mask, position_ids=position_ids,
             inputs_embeds=inputs_embeds, use_cache=use_cache, **options,
