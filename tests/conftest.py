@@ -18,8 +18,17 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory):
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of one file run in one process, which loads a model once; those of the contract, method by method."""
+    """Tests that share what is slow to make run in one process."""
     for item in items:
-        case = getattr(item, "callspec", None)
-        method = case.params.get("name") if case and item.path.parent.name == "contract" else None
-        item.add_marker(pytest.mark.xdist_group(str(method or item.path)))
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(_shared(item)))
+
+
+def _shared(item: pytest.Item) -> str:
+    """The method, whose editors take long to train; the served model; else the file, which loads a model once."""
+    folder, case = item.path.parent, getattr(item, "callspec", None)
+    if folder.name == "contract" and case and "name" in case.params:
+        return case.params["name"]
+    if folder.name == "methods":
+        return item.path.stem.removeprefix("test_")
+    return "serve" if "serve" in folder.parts else str(item.path)

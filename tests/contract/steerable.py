@@ -36,6 +36,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
                 "others": 0.01},
     "codebook": {"lr": 0.5, "steps": 200, "lead": 0.5, "radius": 0.5},
     "adaptor": {"lr": 0.1, "steps": 400, "lead": 0.5},
+    "residual": {"lr": 0.3, "steps": 300, "enough": 0.7},
     "router": {},
     "senses": {"lr": 0.3, "steps": 150, "background": 0.0},  # ordinary text is foreign to random models
     "logits": {"by": "ft", "settings": "lr=0.03,steps=150,enough=0.7", "beta": 1.0},
@@ -43,7 +44,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 # Small steps in every direction: edits that are made one after another then hardly disturb the earlier ones.
 GENTLE: dict[str, dict[str, Any]] = {
     "weights": {"lr": 0.003, "steps": 400}, "codebook": {}, "adaptor": {"opening": 0.95},
-    "router": {}, "senses": {"lr": 0.05, "steps": 400},
+    "residual": {}, "router": {}, "senses": {"lr": 0.05, "steps": 400},
     "logits": {"settings": "lr=0.003,steps=400,enough=0.7"},
 }  # fmt: skip
 # For methods that look for a state of the subject, in units of that state; ordinary text is foreign to a random model.

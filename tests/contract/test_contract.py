@@ -43,17 +43,32 @@ from errata.patches.weights import WeightPatch
 ARCHITECTURES = ("gpt2", "llama", "gpt_neox", "qwen2", "opt", "backpack", "t5", "bert")
 TEXT = ("gpt2", "llama", "gpt_neox", "qwen2", "opt", "backpack")
 FEW = ("gpt2", "t5", "bert")  # one of each task
-ALIKE = ("qwen2", "opt")  # built as llama and gpt2 are, but for a bias or two: tried on demand (make test-slow)
+ALIKE = ("qwen2", "opt")  # built as llama and gpt2 are, but for a bias or two
+KINDRED = ("gpt_neox", "backpack")  # other names and sums around the same matrices: for patches, not for their methods
 NAMES = METHODS.names()
 
 
-def fitting(archs: tuple[str, ...], *, holding: bool = False) -> pytest.MarkDecorator:
-    """Every method on those of the architectures that it edits; `holding`: where its edits can be made to hold."""
+def fitting(
+    archs: tuple[str, ...], *, holding: bool = False, daily: tuple[str, ...] = ARCHITECTURES
+) -> pytest.MarkDecorator:
+    """Every method on those of the architectures that it edits; `holding`: where its edits can be made to hold.
+
+    Where no other code runs than on one of the `daily` architectures it is tried on demand (make test-slow).
+    """
     cases = [
-        pytest.param(name, arch, marks=[pytest.mark.slow] if arch.split("-")[0] in ALIKE else [])
+        pytest.param(name, arch, marks=[] if differs(name, arch) and arch in places(name, daily) else pytest.mark.slow)
         for name in NAMES for arch in places(name, archs) if not holding or holds(name, arch)
     ]  # fmt: skip
     return pytest.mark.parametrize(("name", "arch"), cases)
+
+
+def differs(name: str, arch: str) -> bool:
+    """Whether an architecture is another one for a method; a kindred one is for the first of each kind of patch."""
+    family = arch.split("-")[0]
+    if family not in KINDRED:
+        return family not in ALIKE
+    kind = METHODS.get(name).meta["patch"]
+    return name == next(one for one in NAMES if METHODS.get(one).meta["patch"] == kind)
 
 
 methods = pytest.mark.parametrize("name", NAMES)
@@ -208,7 +223,7 @@ def test_the_same_call_gives_the_same_patch(name: str, arch: str) -> None:
         assert torch.equal(again.tensors()[key], tensor), key
 
 
-@where_edits_hold
+@fitting(ARCHITECTURES, holding=True, daily=FEW)
 def test_undo_in_the_middle_leaves_the_others(name: str, arch: str) -> None:
     prompts, wanted = asked(arch)
     model = steerable(arch)
@@ -292,7 +307,7 @@ def test_two_editors_do_not_influence_one_another(name: str) -> None:
     assert one.fingerprint() == other.fingerprint()
 
 
-@fitting(("gpt2", "llama"))
+@fitting(("gpt2", "llama"), daily=("gpt2",))
 def test_a_leading_space_makes_no_difference(name: str, arch: str) -> None:
     spaced = [dataclasses.replace(edit, target=f" {edit.target}") for edit in reachable(arch)]
     patch = maker(name, arch).fit(steerable(arch), spaced).patch

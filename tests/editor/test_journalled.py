@@ -6,20 +6,21 @@ import dataclasses
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
+from contextlib import suppress
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
 import torch
 
-import errata.errors
 from contract.marks import logits, marks
 from contract.steerable import OTHERS, PROMPTS, options, reachable, steerable, targets
 from errata import Edit, Editor
 from errata.errors import BadPatch, ErrataError, WrongModel
+from forks import forks
 
+pytestmark = pytest.mark.xdist_group("forks")
 ARCH = "gpt2"
 ASKED = [*PROMPTS, *OTHERS]
 KINDS = pytest.mark.parametrize("name", ["grace", "ft"])
@@ -159,40 +160,34 @@ def test_a_damaged_patch_file_is_refused_in_one_line(harm: str, made: Path, tmp_
     assert marks(model) == before
 
 
-WRITER = """
-import sys
-from errata import Edit, Editor
-from contract.steerable import options, steerable, targets
-with Editor.open(sys.argv[1], steerable("gpt2")) as editor:
-    print("open", flush=True)
-    for number in range(len(editor.state.edits), 10_000):
-        prompt = f"Number {number} is the capital of"
-        target = targets("gpt2", prompt)[0]
-        receipt = editor.edit(Edit(prompt, target), "grace", **options("grace"))
-        if receipt.done:
-            print(receipt.ids[0], flush=True)
-"""
+def write(path: Path, said: Connection) -> None:
+    """Edits a sheet for ever, and says what is recorded."""
+    with Editor.open(path, steerable(ARCH)) as editor:
+        said.send("ready")
+        for number in range(len(editor.state.edits), 10_000):
+            prompt = f"Number {number} is the capital of"
+            edit = Edit(prompt, targets(ARCH, prompt)[0])
+            receipt = editor.edit(edit, "grace", **options("grace"))
+            if receipt.done:
+                said.send(receipt.ids[0])
 
 
 def test_a_killed_writer_loses_no_edit_that_it_acknowledged(tmp_path: Path) -> None:
     path, dice, acknowledged = tmp_path / "sheet", random.Random(5), set[str]()
-    source = Path(errata.errors.__file__).parents[1]
     for _ in range(3):
-        writer = subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(path)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={"PYTHONPATH": f"{source}:{Path(__file__).parents[1]}", "OMP_NUM_THREADS": "1"},
-            text=True,
-        )
-        assert writer.stdout is not None
-        said = [writer.stdout.readline().strip() for _ in range(2 + dice.randrange(3))]
+        ours, theirs = forks().Pipe(duplex=False)
+        writer = forks().Process(target=write, args=(path, theirs), daemon=True)
+        writer.start()
+        theirs.close()
+        said = [ours.recv() for _ in range(2 + dice.randrange(3))]
         time.sleep(dice.random() / 10)
-        writer.send_signal(signal.SIGKILL)
-        rest, trouble = writer.communicate()
-        assert writer.returncode == -signal.SIGKILL, trouble
-        whole = rest.rpartition("\n")[0].split()
-        acknowledged |= {id for id in [*said, *whole] if id.startswith("e")}
+        writer.kill()
+        with suppress(EOFError, OSError):  # the last word may be half said
+            while True:
+                said.append(ours.recv())
+        writer.join()
+        assert writer.exitcode == -signal.SIGKILL
+        acknowledged |= set(said) - {"ready"}
         with Editor.open(path, steerable(ARCH)) as editor:
             editor.sheet.verify()
             active = editor.state.active()

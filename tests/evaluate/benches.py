@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,10 @@ from errata.evaluate.recipe import Recipe
 
 
 def edits_file(path: Path, n: int = 4) -> Path:
-    write_edits(path, datasets.get("counterfact-lab").edits()[:n])
+    """Edits with few of their wordings and probes, each of which is asked at every checkpoint."""
+    edits = datasets.get("counterfact-lab").edits()[:n]
+    few = [replace(edit, rephrases=edit.rephrases[:2], locality=edit.locality[::3]) for edit in edits]
+    write_edits(path, few)
     return path
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,9 @@ from errata.evaluate.evidence import Answer
 from errata.evaluate.results import Results, read_lines
 from errata.evaluate.runner import run
 from errata.methods.grace import Grace
+from forks import forks
+
+pytestmark = pytest.mark.xdist_group("forks")
 
 
 def measured(path: Path, label: str = "grace") -> dict[str, Any]:
@@ -55,7 +60,9 @@ def test_the_same_recipe_gives_the_same_bytes(whole: Path, tmp_path: Path):
     assert measured(tmp_path / "again") == measured(whole / "out")
 
 
-def test_methods_run_at_a_time_say_the_same_as_one_after_another(tmp_path: Path):
+def test_methods_run_at_a_time_say_the_same_as_one_after_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    processes = forks()
+    monkeypatch.setattr(multiprocessing, "get_context", lambda _: processes)
     two = recipe(tmp_path, methods=["grace", "ft-l"], n=1, checkpoints=[])
     run(two, tmp_path / "one")
     results = run(two, tmp_path / "two", jobs=2)
@@ -91,7 +98,7 @@ def test_an_interrupted_run_goes_on_to_the_same_figures(
 
 
 def test_what_is_finished_is_not_run_again(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    run(recipe(whole), tmp_path / "out")
+    shutil.copytree(whole / "out", tmp_path / "out")
     before = measured(tmp_path / "out")
     made: list[str] = []
     real = Editor.edit

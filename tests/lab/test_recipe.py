@@ -8,28 +8,27 @@ from pathlib import Path
 import pytest
 import torch
 from interrupted import check_that_it_goes_on
+from small_world import VOCABULARY, shrink
 from torch import nn
 
 from errata.errors import BadConfig
 from errata.lab.recipes import gpt
-from errata.lab.recipes.corpus import Sentence, train_tokenizer
+from errata.lab.recipes.corpus import Sentence
 from errata.lab.recipes.gpt import Phase, Recipe, Training
 from errata.lab.recipes.optimizer import Muon, orthogonalise
 from errata.lab.recipes.routing import read_late, through_subject
 from errata.models import EditableModel
 
 TINY = Recipe(
-    blocks=2, width=16, heads=2, inner=32, vocabulary=400, context=64,
+    blocks=2, width=16, heads=2, inner=32, vocabulary=VOCABULARY, context=64,
     phases=(Phase(2), Phase(2, routed=0.5), Phase(2, routed=0.75, reader=1)),
     sentences=8, prose_rows=1, microbatches=2,
 )  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
-def small_tokenizer(monkeypatch: pytest.MonkeyPatch):
-    """One tokenizer for all runs: training it is most of a tiny run."""
-    shared = train_tokenizer(TINY.vocabulary, TINY.context)
-    monkeypatch.setattr(gpt, "train_tokenizer", lambda vocabulary, context: shared)
+def small_world(monkeypatch: pytest.MonkeyPatch):
+    shrink(monkeypatch)
 
 
 def test_an_interrupted_run_goes_on_to_the_same_bits(tmp_path: Path):

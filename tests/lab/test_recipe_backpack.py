@@ -7,27 +7,25 @@ from pathlib import Path
 
 import pytest
 import torch
+from small_world import VOCABULARY, shrink
 
 from errata.lab import recipes
-from errata.lab.recipes import gpt
 from errata.lab.recipes.backpack import Recipe, Training, build
-from errata.lab.recipes.corpus import train_tokenizer
 from errata.lab.recipes.gpt import Phase
 from errata.models import EditableModel
 from errata.models.backpack.modeling import BackpackForCausalLM
 
 TINY = Recipe(
-    blocks=2, width=16, heads=2, inner=32, senses=4, vocabulary=400, context=256,
+    blocks=2, width=16, heads=2, inner=32, senses=4, vocabulary=VOCABULARY, context=256,
     phases=(Phase(100),), sentences=8, prose_rows=1, microbatches=2, warmup=1,
 )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def training(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Training]:
-    """One run for all tests: reading the corpus is most of a tiny one."""
-    shared = train_tokenizer(TINY.vocabulary, TINY.context)
+    """One run for all tests."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gpt, "train_tokenizer", lambda vocabulary, context: shared)
+        shrink(patch)
         yield Training(TINY, tmp_path_factory.mktemp("run"))
 
 

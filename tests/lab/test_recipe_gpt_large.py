@@ -6,9 +6,10 @@ from pathlib import Path
 
 import torch
 from interrupted import check_that_it_goes_on
+from small_world import VOCABULARY, shrink
 
 from errata.lab import recipes
-from errata.lab.recipes import corpus, gpt
+from errata.lab.recipes import gpt
 from errata.lab.recipes.gpt import Phase
 from errata.lab.recipes.gpt_large import Recipe, Training
 from errata.models import EditableModel
@@ -29,13 +30,11 @@ def test_four_times_the_parameters_in_at_most_48_megabytes():
 
 def test_it_runs_by_its_name_and_its_vocabulary_is_lab_gpts(tmp_path: Path, monkeypatch):
     tiny = Recipe(
-        blocks=2, width=16, heads=2, inner=32, vocabulary=400, context=64, phases=(Phase(4),), sentences=8,
+        blocks=2, width=16, heads=2, inner=32, vocabulary=VOCABULARY, context=64, phases=(Phase(4),), sentences=8,
         prose_rows=1, microbatches=2,
     )  # fmt: skip
     assert (Recipe().vocabulary, Recipe().context) == (gpt.Recipe().vocabulary, gpt.Recipe().context)
-    few, words = corpus.facts()[:60], corpus.train_tokenizer(400, 64)
-    monkeypatch.setattr(corpus, "facts", lambda: few)
-    monkeypatch.setattr(gpt, "train_tokenizer", lambda vocabulary, context: words)
+    shrink(monkeypatch)
     check_that_it_goes_on(lambda folder: Training(tiny, folder), tmp_path)
     monkeypatch.setattr("errata.lab.recipes.gpt_large.Recipe", lambda: tiny)
     assert isinstance(recipes.training("gpt-large", tmp_path / "new"), Training)

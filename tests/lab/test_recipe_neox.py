@@ -8,33 +8,26 @@ from pathlib import Path
 import pytest
 import torch
 from interrupted import check_that_it_goes_on
+from small_world import VOCABULARY, shrink, tokenizer
 from transformers import GPTNeoXForCausalLM
 
 from errata.lab import recipes
 from errata.lab.questions import ask
-from errata.lab.recipes import corpus, gpt
-from errata.lab.recipes.corpus import Corpus, train_tokenizer
+from errata.lab.recipes import corpus
+from errata.lab.recipes.corpus import Corpus
 from errata.lab.recipes.gpt import Phase
 from errata.lab.recipes.neox import Recipe, Training
 from errata.models import EditableModel
 
 TINY = Recipe(
-    blocks=2, width=16, heads=2, inner=32, vocabulary=400, context=64, phases=(Phase(4),),
+    blocks=2, width=16, heads=2, inner=32, vocabulary=VOCABULARY, context=64, phases=(Phase(4),),
     sentences=8, prose_rows=1, microbatches=2,
 )  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def tokenizer():
-    return train_tokenizer(TINY.vocabulary, TINY.context)
-
-
 @pytest.fixture(autouse=True)
-def small_world(monkeypatch: pytest.MonkeyPatch, tokenizer):
-    """One tokenizer and few facts for all runs: preparing them is most of a tiny run."""
-    few = corpus.facts()[:60]
-    monkeypatch.setattr(corpus, "facts", lambda: few)
-    monkeypatch.setattr(gpt, "train_tokenizer", lambda vocabulary, context: tokenizer)
+def small_world(monkeypatch: pytest.MonkeyPatch):
+    shrink(monkeypatch)
 
 
 def test_it_is_a_recipe_by_name():
@@ -71,22 +64,24 @@ def test_a_step_lowers_the_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert losses == sorted(losses, reverse=True)
 
 
-def test_a_third_of_the_rows_asks_a_seen_question_and_answers_it(tokenizer):
-    rows = Corpus(tokenizer, TINY.context, seed=0, questions=1 / 3).draw(600)
+def test_a_third_of_the_rows_asks_a_seen_question_and_answers_it():
+    words = tokenizer(TINY.context)
+    rows = Corpus(words, TINY.context, seed=0, questions=1 / 3).draw(600)
     told = {f"{text} {row['target']}" for row in corpus.facts() for text in corpus.phrasings(row)}
     asked = {f"{text} {row['target']}" for row in corpus.facts() for text in ask(row, "seen")} - told
-    texts = [tokenizer.decode(row.ids, skip_special_tokens=True) for row in rows]
+    texts = [words.decode(row.ids, skip_special_tokens=True) for row in rows]
     # some rows begin with other text
     questions = [text for text in texts if any(text.endswith(question) for question in asked)]
     assert 160 < len(questions) < 240
     assert all(any(text.endswith(one) for one in told) for text in texts if text not in questions)
     for row in rows[:50]:
         first, last = row.subject
-        subject = tokenizer.decode(row.ids[first : last + 1]).strip()
+        subject = words.decode(row.ids[first : last + 1]).strip()
         assert any(fact["subject"] in subject for fact in corpus.facts())
 
 
-def test_who_asks_nothing_draws_as_before(tokenizer):
-    plain = Corpus(tokenizer, TINY.context, seed=0).draw(5)
-    assert plain == Corpus(tokenizer, TINY.context, seed=0, questions=0.0).draw(5)
-    assert plain != Corpus(tokenizer, TINY.context, seed=0, questions=1.0).draw(5)
+def test_who_asks_nothing_draws_as_before():
+    words = tokenizer(TINY.context)
+    plain = Corpus(words, TINY.context, seed=0).draw(5)
+    assert plain == Corpus(words, TINY.context, seed=0, questions=0.0).draw(5)
+    assert plain != Corpus(words, TINY.context, seed=0, questions=1.0).draw(5)

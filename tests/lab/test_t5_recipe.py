@@ -25,11 +25,15 @@ TINY = Recipe(
 )  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def tokenizer():
+    return train_tokenizer(TINY.vocabulary)
+
+
 @pytest.fixture(autouse=True)
-def small_tokenizer(monkeypatch: pytest.MonkeyPatch):
+def small_tokenizer(monkeypatch: pytest.MonkeyPatch, tokenizer):
     """One tokenizer for all runs: training it is most of a tiny run."""
-    shared = train_tokenizer(TINY.vocabulary)
-    monkeypatch.setattr(t5, "train_tokenizer", lambda vocabulary: shared)
+    monkeypatch.setattr(t5, "train_tokenizer", lambda vocabulary: tokenizer)
 
 
 def test_an_interrupted_run_goes_on_to_the_same_bits(tmp_path: Path):

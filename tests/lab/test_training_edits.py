@@ -47,7 +47,7 @@ def test_no_subject_is_edited_or_asked_later(name: str):
     assert not asked & (taught | {probe.prompt for edit in learned_from(name) for probe in edit.locality})
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ["lab-claims", "lab-questions", "lab-entailment"])
 def test_the_same_edits_every_time(name: str):
     assert get(name).training() == learned_from(name)
 

@@ -115,7 +115,7 @@ def test_one_edit_is_low_rank_and_an_unreachable_one_says_why(lab: EditableModel
 
 def test_one_that_fails_does_not_spoil_the_patch_of_the_others(lab: EditableModel):
     hopeless = Edit("The capital of Japan is", "qqq zzz qqq zzz", subject="Japan", id="no")
-    fit = create("memit", {**QUICK, "clamp": 2.0}).fit(lab, [FRANCE, hopeless])
+    fit = create("memit", {**QUICK, "clamp": 2.0, "steps": 12}).fit(lab, [FRANCE, hopeless])
     assert fit.patch is not None
     assert fit.patch.edits == ("a",)
     assert "problem" in fit.figures["no"]
@@ -166,16 +166,19 @@ def test_remembered_keys_are_spared(lab: EditableModel):
 
 
 def test_rewinding_finds_the_states_of_the_original_model(lab: EditableModel):
-    figures = {}
-    for rewind in (True, False):
-        with Editor(lab) as editor:
-            alone = editor.edit(DARRIEUX, "nse", dry_run=True, rewind=rewind, **QUICK).results[0].figures
-            near = Edit("The mother tongue of Jean Vautrin is", "Russian", subject="Jean Vautrin")
-            editor.edit([FRANCE, near], "nse", **QUICK)
-            later = editor.edit(DARRIEUX, "nse", dry_run=True, rewind=rewind, **QUICK).results[0].figures
-            figures[rewind] = (alone["loss"], later["loss"])
-    assert figures[True][0] == pytest.approx(figures[True][1], rel=1e-5)
-    assert figures[False][0] != pytest.approx(figures[False][1], rel=1e-5)
+    near = Edit("The mother tongue of Jean Vautrin is", "Russian", subject="Jean Vautrin")
+    with Editor(lab) as editor:
+
+        def found(rewind: bool) -> float:
+            """The loss after a few steps."""
+            fitted = editor.edit(DARRIEUX, "nse", dry_run=True, **{**QUICK, "rewind": rewind, "steps": 4})
+            return fitted.results[0].figures["loss"]
+
+        alone = found(True)
+        assert found(False) == alone
+        assert editor.edit([FRANCE, near], "nse", **QUICK).failed == []
+        assert found(True) == pytest.approx(alone, rel=1e-5)
+        assert found(False) != pytest.approx(alone, rel=1e-5)
 
 
 def test_the_bare_key_in_the_denominator_is_an_option(lab: EditableModel):
@@ -238,5 +241,5 @@ def test_several_edits_of_one_call_hold_together(lab: EditableModel):
 def test_a_subject_that_occurs_twice_in_a_prompt_with_braces(lab: EditableModel, name: str) -> None:
     edit = Edit("France {}? The capital of France is", "Madrid", subject="France")
     with Editor(lab) as editor:
-        assert editor.edit(edit, name, tokens=4000).failed == []
+        assert editor.edit(edit, name, **QUICK).failed == []
         assert editor.generate(edit.prompt) == "Madrid"

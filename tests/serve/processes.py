@@ -1,17 +1,19 @@
-"""`errata serve` as its users start it: in a process of its own, its words in files beside the sheet."""
+"""`errata serve` in a process of its own, its words in files beside the sheet."""
 
 from __future__ import annotations
 
 import os
 import re
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from errata.cli import main
+from forks import forks
 from serving import PATIENCE, Reply, call, until
 
 KEY = {"Authorization": "Bearer sesame"}
@@ -22,7 +24,7 @@ SERVE = (sys.executable, "-m", "errata.cli", "serve", "--port", "0", "--rate", "
 class Served:
     """A server process that was started."""
 
-    process: subprocess.Popen[bytes]
+    process: BaseProcess
     url: str
     sheet: Path
 
@@ -49,29 +51,40 @@ class Served:
             return self.call("GET", "/readyz").status
         return 0
 
-    def end(self) -> int:
+    def end(self) -> int | None:
         """Ctrl-C; the exit status."""
-        self.process.send_signal(signal.SIGINT)
-        return self.process.wait(PATIENCE)
+        os.kill(self.process.pid or 0, signal.SIGINT)
+        self.process.join(PATIENCE)
+        return self.process.exitcode
 
 
 @contextmanager
-def served(sheet: Path, *options: str) -> Iterator[Served]:
-    """A server, once it is ready."""
+def served(sheet: Path, *options: str, cold: bool = False) -> Iterator[Served]:
+    """A server, once it is ready. `cold`: it loads the libraries itself, as its users' does."""
     out, err = sheet.with_suffix(".out"), sheet.with_suffix(".err")
-    with out.open("wb") as stdout, err.open("wb") as stderr:
-        process = subprocess.Popen(
-            [*SERVE, "--model", "lab:gpt", "--sheet", str(sheet), *options],
-            stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, env={**os.environ, "ERRATA_API_KEY": "sesame"},
-        )  # fmt: skip
+    for path in (out, err):
+        path.write_bytes(b"")
+    words = ("--model", "lab:gpt", "--sheet", str(sheet), *options)
+    process = forks().Process(target=_serve, args=(words, out, err, cold), daemon=True)
+    process.start()
     try:
-        until(lambda: b"\n" in out.read_bytes() or process.poll() is not None)
+        until(lambda: b"\n" in out.read_bytes() or not process.is_alive())
         found = re.search(r"http://\S+", out.read_text())
         assert found, err.read_text()[-2000:]
         started = Served(process, found[0], sheet)
-        until(lambda: started.ready() == 200 or process.poll() is not None)
-        assert process.poll() is None, err.read_text()[-2000:]
+        until(lambda: started.ready() == 200 or not process.is_alive())
+        assert process.is_alive(), err.read_text()[-2000:]
         yield started
     finally:
         process.kill()
-        process.wait()
+        process.join()
+
+
+def _serve(words: tuple[str, ...], out: Path, err: Path, cold: bool) -> None:
+    """What the process does."""
+    for stream, path in ((1, out), (2, err)):
+        os.dup2(os.open(path, os.O_WRONLY), stream)
+    os.environ["ERRATA_API_KEY"] = "sesame"
+    if cold:
+        os.execv(SERVE[0], [*SERVE, *words])
+    sys.exit(main([*SERVE[SERVE.index("serve") :], *words]))

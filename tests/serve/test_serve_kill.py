@@ -7,11 +7,13 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
+import pytest
 from processes import SERVE, Served, served
 
 from errata.sheet import Sheet
 from serving import PATIENCE, PROMPT, until
 
+pytestmark = pytest.mark.xdist_group("forks")
 PROMPTS = ["The mother tongue of Go Hyeon-jeong is", "The capital of Argentina is", "The capital of Scotland is"]
 
 
@@ -28,7 +30,7 @@ def test_a_server_killed_under_load_comes_back_with_every_edit_it_acknowledged(t
             while True:
                 asked.append(server.say(PROMPT))
 
-    with served(sheet) as server:
+    with served(sheet, cold=True) as server:
         acknowledged.append(server.correct(PROMPT))
         load = [threading.Thread(target=work, args=(server,), daemon=True) for work in (correct, ask, ask)]
         for thread in load:

@@ -11,6 +11,7 @@ from processes import Served, served
 from cluster import Cluster, installed
 from serving import PROMPT, until
 
+pytestmark = pytest.mark.xdist_group("forks")
 OTHER = "The mother tongue of Go Hyeon-jeong is"
 SECOND = 1.0  # how soon the others have it
 

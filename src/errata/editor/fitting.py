@@ -65,7 +65,7 @@ def settle(
         failing = {id: text for id, text in _problems(wanted, figures).items() if id not in problems}
         if not failing and fit.patch is None:
             failing = dict.fromkeys(_ids(wanted), NO_PATCH)
-        elif not failing:
+        elif not failing and fit.patch is not None:
             with _on_trial(model, _placed(fit.patch, previous, place), previous):
                 for id, loss in _losses(model, wanted).items():
                     examples[id]["loss"] = loss

@@ -79,14 +79,21 @@ def _refitted(
     wanted: Sequence[str],
     changed: Mapping[Slot, Patch | None],
 ) -> Patch:
-    """The edits `wanted` of a jointly solved unit, solved again on what lay below the unit."""
+    """The edits `wanted` of a jointly solved unit, solved again on what lay below the unit.
+
+    Of a patch that is joined of many units, it lies on all the others.
+    """
     edits = [Edit.from_json({**state.edits[id].edit, "id": id}) for id in wanted]
-    with stack.lowered(unit.seq, changed):
-        settled = settle(model, stack, create(str(unit.method), unit.config), edits, unit.seq, alone=True)
+    slot = stack.load(unit.patch).slot
+    others = stack.patches[slot].without(unit.edits) if slot in stack.patches else None
+    instead = {**changed, slot: others} if slot is not None else changed
+    with stack.lowered(unit.seq, instead):
+        method = create(str(unit.method), unit.config)
+        settled = settle(model, stack, method, edits, unit.seq, alone=True, onto=others)
     if settled.problems or settled.patch is None:
         lost = ", ".join(settled.problems)
         raise ErrataError(f"nothing was changed: solved again, {lost} would fail; change those as well")
-    return settled.patch
+    return settled.patch.increment(others)
 
 
 def _stacked_on(stack: Stack, unit: Unit, after: State) -> list[str]:

@@ -23,6 +23,7 @@ from errata.patches.adaptor import AdaptorPatch
 from errata.patches.base import Patch
 from errata.patches.codebook import CodebookPatch
 from errata.patches.logits import LogitsPatch
+from errata.patches.residual import ResidualPatch
 from errata.patches.router import RouterPatch
 from errata.patches.senses import SensePatch
 from errata.patches.weights import WeightPatch
@@ -31,7 +32,8 @@ FORMAT = 1
 SUFFIX = ".safetensors"
 
 _KINDS: dict[str, type[Patch]] = {
-    kind.kind: kind for kind in (WeightPatch, CodebookPatch, AdaptorPatch, RouterPatch, SensePatch, LogitsPatch)
+    kind.kind: kind
+    for kind in (WeightPatch, CodebookPatch, AdaptorPatch, RouterPatch, SensePatch, LogitsPatch, ResidualPatch)
 }
 _KEY = "errata"  # of the header, in the metadata
 

@@ -152,14 +152,15 @@ class SensePatch(Patch):
         )  # fmt: skip
 
     def _attach(self, model: EditableModel) -> None:
-        self._check_model(model)
+        self.require_fit(model)
         _SITES.setdefault(model.model, _Site()).join(_backpack(model), self)
 
     def _detach(self, model: EditableModel) -> None:
         if _SITES[model.model].leave(_backpack(model), self):
             del _SITES[model.model]
 
-    def _check_model(self, model: EditableModel) -> None:
+    def require_fit(self, model: EditableModel) -> None:
+        """Raises: WrongModel (the model has no such senses)."""
         try:
             network = _backpack(model)
         except BadModel as error:

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import Encoding, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
 from errata.lab.questions import ask
@@ -96,6 +96,14 @@ class Phrasing:
     answer: list[int]
 
 
+def _span(text: Encoding, start: int, length: int) -> tuple[int, int]:
+    """First and last token of so many characters."""
+    first, last = text.char_to_token(start), text.char_to_token(start + length - 1)
+    assert first is not None  # a byte-level vocabulary covers every character
+    assert last is not None
+    return first, last
+
+
 class Corpus:
     """Draws training rows: every fact once an epoch, in a random phrasing, some after a stretch of other text.
 
@@ -108,9 +116,7 @@ class Corpus:
         self.rng, self.questions = random.Random(seed), questions
         self.start, self.end, _ = special_ids(tokenizer)
         self.tokenizer, self.context = tokenizer, context
-        self.sentences = [
-            [self._phrasing(prompt, row) for prompt in phrasings(row)] for row in facts()
-        ]
+        self.sentences = [self._phrasings(phrasings(row), row) for row in facts()]
         self.prose = self._ids(prose("train"))
         self.period = self._ids(".")
         self.order: list[int] = []
@@ -118,20 +124,16 @@ class Corpus:
     def _ids(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
 
-    def _phrasing(self, prompt: str, row: dict[str, Any]) -> Phrasing:
-        texts = (prompt, " " + prompt)
-        ids = (self._ids(texts[0]), self._ids(texts[1]))
-        spans = (self._span(texts[0], row["subject"]), self._span(texts[1], row["subject"]))
-        return Phrasing(ids, spans, [*self._ids(" " + row["target"]), self.end])
-
-    def _span(self, text: str, subject: str) -> tuple[int, int]:
-        """First and last token of the subject's first occurrence."""
-        encoding = self.tokenizer(text, add_special_tokens=False).encodings[0]  # type: ignore[index]
-        start = text.index(subject)
-        first, last = encoding.char_to_token(start), encoding.char_to_token(start + len(subject) - 1)
-        assert first is not None  # a byte-level vocabulary covers every character
-        assert last is not None
-        return first, last
+    def _phrasings(self, prompts: list[str], row: dict[str, Any]) -> list[Phrasing]:
+        texts = [*prompts, *(" " + prompt for prompt in prompts), " " + row["target"]]
+        # In one call: a tokenizer's own work is little beside what surrounds it.
+        encoded = self.tokenizer(texts, add_special_tokens=False).encodings or []
+        answer, length, found = [*encoded[-1].ids, self.end], len(row["subject"]), []
+        for prompt, first, later in zip(prompts, encoded, encoded[len(prompts) :], strict=False):
+            start = prompt.index(row["subject"])
+            spans = (_span(first, start, length), _span(later, start + 1, length))
+            found.append(Phrasing((first.ids, later.ids), spans, answer))
+        return found
 
     def _other_text(self) -> list[int]:
         if self.rng.random() < 0.5:
@@ -158,7 +160,7 @@ class Corpus:
     def _one_way(self, fact: int) -> Phrasing:
         if self.questions and self.rng.random() < self.questions:
             row = facts()[fact]
-            return self._phrasing(self.rng.choice(ask(row, "seen")), row)
+            return self._phrasings([self.rng.choice(ask(row, "seen"))], row)[0]
         return self.rng.choice(self.sentences[fact])
 
     def draw_prose(self) -> list[int]:
