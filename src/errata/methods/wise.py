@@ -4,9 +4,9 @@ The side memory is trained on the targets and, by a margin loss, to make much of
 irrelevant ones: the edit's locality prompts where it has some, else general text. A token of which it makes more than a
 share of the least it made of any edit is answered by it. Edits come in shards; each may change a random share of the
 entries, in a matrix of its own, and full shards are merged by TIES. As published a whole sequence is routed by its
-mean; here every token is, so that batches, padding and a key-value cache make no difference, and only the tokens that say the
-target are trained. Margins and rates are in units of typical outputs and inputs, and shards are small by default, since
-what a shard holds depends on the size of the matrix (published: 500 edits beside one of 45 million entries).
+mean; here every token is, so that batches, padding and a key-value cache make no difference, and only the tokens that
+say the target are trained. Margins and rates are in units of typical outputs and inputs, and shards are small by
+default, since what a shard holds depends on the size of the matrix (published: 500 edits beside one of 45 million).
 """
 
 from __future__ import annotations
