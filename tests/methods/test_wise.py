@@ -45,13 +45,13 @@ def test_a_shard_changes_only_its_own_entries():
 def test_a_full_shard_is_followed_by_another():
     patch = None
     for edit in EDITS:
-        patch = fitted(edit, patch, shard=1, merge=1)
+        patch = fitted(edit, patch, shard=1, merge=1, steps=3)
     assert patch is not None
     assert [share.shard for share in patch.shares] == [0, 1, 2]
     assert len(memory(patch).matrices()) == 3
     merged = None
     for edit in EDITS:
-        merged = fitted(edit, merged, shard=1, merge=2)
+        merged = fitted(edit, merged, shard=1, merge=2, steps=3)
     assert merged is not None
     assert len(memory(merged).matrices()) == 2  # the first two have become one
 
