@@ -36,7 +36,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
                 "others": 0.01},
     "codebook": {"lr": 0.5, "steps": 200, "lead": 0.5, "radius": 0.5},
     "adaptor": {"lr": 0.1, "steps": 400, "lead": 0.5},
-    "residual": {"lr": 0.3, "steps": 300, "enough": 0.7},
+    "residual": {"lr": 0.3, "steps": 300, "enough": 0.7, "weight": 0.0},  # text is foreign to random models
     "router": {},
     "senses": {"lr": 0.3, "steps": 150, "background": 0.0},  # ordinary text is foreign to random models
     "logits": {"by": "ft", "settings": "lr=0.03,steps=150,enough=0.7", "beta": 1.0},
