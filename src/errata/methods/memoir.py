@@ -31,6 +31,10 @@ class Memoir(Residual):
 
     @dataclass(frozen=True)
     class Config(ResidualConfig):
+        # Slow and thorough: at twice the rate and three times the loss streams decay sooner.
+        layer: int | float = option(0.6, "block beside whose MLP the matrix stands: number, or fraction of the depth")
+        lr: float = option(1.0, "rate of descent, in units of typical outputs over typical inputs")
+        enough: float = option(0.1, "an edit is done when its loss is below this and its target greedy, nats a token")
         kept: float = option(0.28, "share of the inputs that a mask lets through")
         threshold: float = option(0.75, "share of a stored mask that a token's own must have to be read through it")
 
