@@ -165,9 +165,9 @@ def holds(name: str, arch: str) -> bool:
     """Whether edits of such a random model can be made to hold, each beside the others.
 
     What a Backpack says is a sum of its words' senses, and its weights decide only how they are weighed: in a random
-    one edits of weights, its own or of one that it hears, have hardly a hold on what is said.
+    one edits of weights, beside them, or of one that it hears, have hardly a hold on what is said.
     """
-    return not (arch.startswith("backpack") and METHODS.get(name).meta["patch"] in ("weights", "logits"))
+    return not (arch.startswith("backpack") and METHODS.get(name).meta["patch"] in ("weights", "logits", "residual"))
 
 
 def carries(name: str, arch: str) -> bool:
