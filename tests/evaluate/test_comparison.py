@@ -63,6 +63,9 @@ def test_it_can_be_narrowed_to_methods_and_fewer_edits():
     assert told == [("one", ["grace", "grace radius=8"], 5), ("two", ["grace"], 3)]
     assert [p.name for p in plan.narrowed(["grace radius=8"]).parts] == ["one"]
     assert plan.narrowed() == plan
+    assert [p.name for p in plan.narrowed(["ft"], parts=["three", "one"]).parts] == ["three"]
+    with pytest.raises(UnknownName, match="unknown part 'tow'"):
+        plan.narrowed(parts=["tow"])
     with pytest.raises(UnknownName, match="Did you mean 'grace'"):
         plan.narrowed(["graec"])
 

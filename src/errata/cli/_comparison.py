@@ -66,10 +66,13 @@ def report(folder: Folder, out: Path | None, *, dry_run: bool, as_json: bool) ->
 def _narrowed(plan: Comparison, given: Mapping[str, Any]) -> Comparison:
     """The plan as options of `errata bench` change it; those that say nothing to a comparison are refused."""
     for name, value in given.items():
-        if value is not None and name not in ("methods", "n"):
-            raise click.UsageError(f"--{name} says nothing to a comparison; --methods and --n change its recipe")
-    methods = [name.strip() for name in given["methods"].split(",")] if given["methods"] else []
-    return plan.narrowed(methods, given["n"])
+        if value is not None and name not in ("parts", "methods", "n"):
+            raise click.UsageError(f"--{name} says nothing to a comparison; --parts, --methods and --n change it")
+    return plan.narrowed(_names(given["methods"]), given["n"], _names(given["parts"]))
+
+
+def _names(text: str | None) -> list[str]:
+    return [name.strip() for name in text.split(",")] if text else []
 
 
 def _foresee(plan: Comparison, as_json: bool) -> Mapping[str, str]:

@@ -33,6 +33,7 @@ PROBLEMS = 1
 @click.option("--checkpoints", help="After how many edits of a sequence to measure: 1,10,100")
 @click.option("--seed", type=int, help="Seed of drawing and order.")
 @click.option("--metrics", help="Metrics by name; all by default.")
+@click.option("--parts", help="Parts of a comparison by name; all by default.")
 @click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Methods run at a time.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Directory of results.")
 @click.option("--resume", is_flag=True, help="Go on with the results that are there.")
@@ -47,7 +48,8 @@ def command(
 
     Writes every answer and figure under OUT (`errata report OUT` draws them). A recipe with a `study` is one of
     canonical examples, and takes of the options below --model, --dataset (its tasks) and --n (examples a run); or a
-    comparison, which takes --methods (those alone, by name or label), --n (at most so many edits a part) and --jobs.
+    comparison, which takes --parts, --methods (those alone, by name or label), --n (at most so many edits a part) and
+    --jobs.
     """
     common.quiet()
     from errata.evaluate.recipe import read
@@ -70,6 +72,8 @@ def _benched(
     from errata.evaluate.runner import check, run
     from errata.evaluate.setting import foreseen
 
+    if given.pop("parts"):
+        raise click.UsageError("--parts says something to a comparison alone; leave it out")
     chosen = Recipe.of({**values, **{name: value for name, value in _typed(given).items() if value is not None}})
     check(chosen)
     if dry_run:

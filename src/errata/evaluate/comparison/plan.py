@@ -76,16 +76,23 @@ class Comparison:
     def to_json(self) -> dict[str, Any]:
         return {"study": STUDY, "title": self.title, "parts": [part.to_json() for part in self.parts]}
 
-    def narrowed(self, methods: Sequence[str] = (), n: int | None = None) -> Comparison:
-        """With these methods alone, by name or label, and at most `n` edits a part.
+    def narrowed(
+        self, methods: Sequence[str] = (), n: int | None = None, parts: Sequence[str] = ()
+    ) -> Comparison:
+        """With these methods alone, by name or label, at most `n` edits a part, and of these parts.
 
-        A part that has none of the methods is left out. Raises: UnknownName (no part has one of them).
+        A part that has none of the methods is left out. Raises: UnknownName (of a part, or of a method of none).
         """
-        known = {word for part in self.parts for one in part.recipe.methods for word in (one.label, one.method)}
+        names = [part.name for part in self.parts]
+        for name in parts:
+            if name not in names:
+                raise unknown_name("part", name, names)
+        wanted = [part for part in self.parts if not parts or part.name in parts]
+        known = {word for part in wanted for one in part.recipe.methods for word in (one.label, one.method)}
         for name in methods:
             if name not in known:
                 raise unknown_name("method", name, known)
-        narrow = [part for part in (_narrowed(part, methods, n) for part in self.parts) if part]
+        narrow = [part for part in (_narrowed(part, methods, n) for part in wanted) if part]
         return dataclasses.replace(self, parts=tuple(narrow))
 
 
