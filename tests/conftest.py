@@ -17,6 +17,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory):
     os.environ["ERRATA_CACHE"] = str(tmp_path_factory.mktemp("cache"))
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the markers in a hook of the same name
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that share what is slow to make run in one process."""
     for item in items:

@@ -99,7 +99,7 @@ def trained(name: str, arch: str, dtype: torch.dtype = torch.float32) -> Path:
     """
     method = METHODS.get(name)
     if dtype != torch.float32:
-        return _bound(trained(name, arch), steerable(arch, dtype))
+        return _bound(trained(name, arch, torch.float32), steerable(arch, dtype))
     known = _options_of(name)
     maker = create(name, {key: value for key, value in TRAINING.items() if key in known})
     assert isinstance(maker, LearnedMethod)
@@ -168,6 +168,16 @@ def holds(name: str, arch: str) -> bool:
     one edits of weights, beside them, or of one that it hears, have hardly a hold on what is said.
     """
     return not (arch.startswith("backpack") and METHODS.get(name).meta["patch"] in ("weights", "logits", "residual"))
+
+
+def spares(name: str, arch: str) -> bool:
+    """Whether edits of a random model, made one after another, can be made to leave the earlier ones standing.
+
+    An editor that learned for seconds to write weights writes into what little there is to write into: whether the
+    next edit still stands on what the last one wrote depends on the processor's rounding.
+    """
+    meta = METHODS.get(name).meta
+    return holds(name, arch) and not (meta["needs_training"] and meta["patch"] == "weights")
 
 
 def carries(name: str, arch: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -26,6 +27,7 @@ from contract.steerable import (
     places,
     reachable,
     searches_states,
+    spares,
     steerable,
     targets,
 )  # fmt: skip
@@ -49,15 +51,15 @@ NAMES = METHODS.names()
 
 
 def fitting(
-    archs: tuple[str, ...], *, holding: bool = False, daily: tuple[str, ...] = ARCHITECTURES
+    archs: tuple[str, ...], *, where: Callable[[str, str], bool] = carries, daily: tuple[str, ...] = ARCHITECTURES
 ) -> pytest.MarkDecorator:
-    """Every method on those of the architectures that it edits; `holding`: where its edits can be made to hold.
+    """Every method on those of the architectures that it edits, and of which `where` is true.
 
     Where no other code runs than on one of the `daily` architectures it is tried on demand (make test-slow).
     """
     cases = [
         pytest.param(name, arch, marks=[] if differs(name, arch) and arch in places(name, daily) else pytest.mark.slow)
-        for name in NAMES for arch in places(name, archs) if not holding or holds(name, arch)
+        for name in NAMES for arch in places(name, archs) if where(name, arch)
     ]  # fmt: skip
     return pytest.mark.parametrize(("name", "arch"), cases)
 
@@ -73,9 +75,9 @@ def differs(name: str, arch: str) -> bool:
 
 methods = pytest.mark.parametrize("name", NAMES)
 everywhere = fitting(ARCHITECTURES)
-where_edits_hold = fitting(ARCHITECTURES, holding=True)
+where_edits_hold = fitting(ARCHITECTURES, where=holds)
 once_a_task = fitting(FEW)
-where_text = fitting(TEXT, holding=True)
+where_text = fitting(TEXT, where=holds)
 
 
 class Fitted(NamedTuple):
@@ -223,7 +225,7 @@ def test_the_same_call_gives_the_same_patch(name: str, arch: str) -> None:
         assert torch.equal(again.tensors()[key], tensor), key
 
 
-@fitting(ARCHITECTURES, holding=True, daily=FEW)
+@fitting(ARCHITECTURES, where=spares, daily=FEW)
 def test_undo_in_the_middle_leaves_the_others(name: str, arch: str) -> None:
     prompts, wanted = asked(arch)
     model = steerable(arch)
@@ -232,6 +234,10 @@ def test_undo_in_the_middle_leaves_the_others(name: str, arch: str) -> None:
         for edit in reachable(arch):
             assert editor.edit(edit, name, **gentle(name, arch)).failed == []
         editor.undo("e2")
+        fresh = steerable(arch)
+        for patch in editor.patches:
+            type(patch).from_parts(patch.header(), patch.tensors()).attach(fresh)
+        torch.testing.assert_close(logits(model, prompts), logits(fresh, prompts), atol=1e-5, rtol=1e-4)
         now = editor.generate(prompts, max_new_tokens=4)
         assert (now[0], now[2]) == (wanted[0], wanted[2])
         editor.undo("e1", "e3")

@@ -23,7 +23,7 @@ from errata.patches.codebook import CodebookPatch
 from errata.patches.files import load_patch
 from errata.patches.router import RouterPatch
 
-OPTIONS = {"steps": 80, "every": 80, "batch": 3, "lr": 1e-2, "blocks": 2, "scope_blocks": 1, "width": 16}
+OPTIONS = {"steps": 160, "every": 40, "batch": 3, "lr": 3e-3, "blocks": 2, "scope_blocks": 1, "width": 16}
 REPHRASED = "Rome: "  # a wording that the same words follow
 
 

@@ -61,7 +61,7 @@ def test_little_is_made_of_an_edits_locality_prompts():
     edit = Edit(EDITS[0].prompt, EDITS[0].target, locality=probes, id="e1")
     made = []
     for told in (True, False):
-        patch = fitted(edit, probes=told, others=8)
+        patch = fitted(edit, probes=told, others=8, weight=1.0)
         model = steerable("gpt2")
         inputs = read_inputs(model, [probe.prompt for probe in probes], patch.layer)
         ((matrix, least),) = memory(patch).matrices()
