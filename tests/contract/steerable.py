@@ -35,7 +35,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "weights": {"lr": 0.03, "steps": 150, "enough": 0.7, "epsilon": 1.0, "layer": 0.6, "mix": 1.0, "alone": 0,
                 "others": 0.01},
     "codebook": {"lr": 0.5, "steps": 200, "lead": 0.5, "radius": 0.5},
-    "adaptor": {"lr": 0.1, "steps": 400, "lead": 0.5},
+    "adaptor": {"lr": 0.3, "steps": 200, "lead": 0.5},
     "residual": {"lr": 0.3, "steps": 300, "enough": 0.7, "weight": 0.0},  # text is foreign to random models
     "router": {},
     "senses": {"lr": 0.3, "steps": 150, "background": 0.0},  # ordinary text is foreign to random models
@@ -55,7 +55,7 @@ STATES: dict[str, Any] = {
 # For methods that train an editor first: on what they are asked for here, since nothing else can be learned of a
 # random model.
 TRAINING: dict[str, Any] = {
-    "steps": 120, "every": 120, "batch": 4, "lr": 2e-3, "lr_steps": 0.005, "step": 0.1, "rank": 64, "layer": 1,
+    "steps": 70, "every": 70, "batch": 4, "lr": 2e-3, "lr_steps": 0.005, "step": 0.1, "rank": 64, "layer": 1,
     "edit_weight": 1.0,
 }  # fmt: skip
 PASSES = 16  # small updates, as many as it takes: edits made one after another then hardly disturb the earlier ones

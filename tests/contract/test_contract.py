@@ -50,33 +50,41 @@ KINDRED = ("gpt_neox", "backpack")  # other names and sums around the same matri
 NAMES = METHODS.names()
 
 
-def fitting(
-    archs: tuple[str, ...], *, where: Callable[[str, str], bool] = carries, daily: tuple[str, ...] = ARCHITECTURES
-) -> pytest.MarkDecorator:
-    """Every method on those of the architectures that it edits, and of which `where` is true.
-
-    Where no other code runs than on one of the `daily` architectures it is tried on demand (make test-slow).
-    """
-    cases = [
-        pytest.param(name, arch, marks=[] if differs(name, arch) and arch in places(name, daily) else pytest.mark.slow)
-        for name in NAMES for arch in places(name, archs) if where(name, arch)
-    ]  # fmt: skip
-    return pytest.mark.parametrize(("name", "arch"), cases)
-
-
 def differs(name: str, arch: str) -> bool:
     """Whether an architecture is another one for a method; a kindred one is for the first of each kind of patch."""
     family = arch.split("-")[0]
-    if family not in KINDRED:
-        return family not in ALIKE
+    return first_of_its_kind(name) if family in KINDRED else family not in ALIKE
+
+
+def leads(name: str, arch: str) -> bool:
+    """Where what is tried is the patch rather than the method: every method on one model, one of each kind on all."""
+    return arch.split("-")[0] == FEW[0] or (differs(name, arch) and first_of_its_kind(name))
+
+
+def first_of_its_kind(name: str) -> bool:
     kind = METHODS.get(name).meta["patch"]
     return name == next(one for one in NAMES if METHODS.get(one).meta["patch"] == kind)
+
+
+def fitting(
+    archs: tuple[str, ...], *, where: Callable[[str, str], bool] = carries, daily: Callable[[str, str], bool] = differs
+) -> pytest.MarkDecorator:
+    """Every method on those of the architectures that it edits, and of which `where` is true.
+
+    Where `daily` is not, no other code runs than in another case: tried on demand (make test-slow).
+    """
+    cases = [
+        pytest.param(name, arch, marks=[] if daily(name, arch) else pytest.mark.slow)
+        for name in NAMES for arch in places(name, archs) if where(name, arch)
+    ]  # fmt: skip
+    return pytest.mark.parametrize(("name", "arch"), cases)
 
 
 methods = pytest.mark.parametrize("name", NAMES)
 everywhere = fitting(ARCHITECTURES)
 where_edits_hold = fitting(ARCHITECTURES, where=holds)
 once_a_task = fitting(FEW)
+once_a_kind = fitting(FEW, daily=leads)
 where_text = fitting(TEXT, where=holds)
 
 
@@ -213,7 +221,7 @@ def test_left_and_right_padding_agree(name: str, arch: str) -> None:
     assert model.greedy_match(left).all()
 
 
-@once_a_task
+@once_a_kind
 def test_the_same_call_gives_the_same_patch(name: str, arch: str) -> None:
     torch.manual_seed(99)  # of no influence: methods are seeded by their own option
     again = maker(name, arch).fit(steerable(arch), reachable(arch)).patch
@@ -225,7 +233,7 @@ def test_the_same_call_gives_the_same_patch(name: str, arch: str) -> None:
         assert torch.equal(again.tensors()[key], tensor), key
 
 
-@fitting(ARCHITECTURES, where=spares, daily=FEW)
+@fitting(ARCHITECTURES, where=spares, daily=leads)
 def test_undo_in_the_middle_leaves_the_others(name: str, arch: str) -> None:
     prompts, wanted = asked(arch)
     model = steerable(arch)
@@ -268,7 +276,7 @@ def _is_matrix(model: EditableModel, parameter: str) -> bool:
     return leaf == "weight" and isinstance(model.model.get_submodule(path), Linear)
 
 
-@once_a_task
+@once_a_kind
 def test_bfloat16_works_and_keeps_its_bits(name: str, arch: str) -> None:
     fit = fitted(name, arch, torch.bfloat16)
     assert fit.problems == []
@@ -280,7 +288,7 @@ def test_bfloat16_works_and_keeps_its_bits(name: str, arch: str) -> None:
     assert model.fingerprint() == before
 
 
-@once_a_task
+@once_a_kind
 def test_train_mode_changes_nothing(name: str, arch: str) -> None:
     model = steerable(arch)
     model.model.train()
@@ -313,7 +321,7 @@ def test_two_editors_do_not_influence_one_another(name: str) -> None:
     assert one.fingerprint() == other.fingerprint()
 
 
-@fitting(("gpt2", "llama"), daily=("gpt2",))
+@fitting(("gpt2", "llama"), daily=leads)
 def test_a_leading_space_makes_no_difference(name: str, arch: str) -> None:
     spaced = [dataclasses.replace(edit, target=f" {edit.target}") for edit in reachable(arch)]
     patch = maker(name, arch).fit(steerable(arch), spaced).patch
@@ -322,7 +330,7 @@ def test_a_leading_space_makes_no_difference(name: str, arch: str) -> None:
     assert all(torch.equal(tensor, expected[key]) for key, tensor in patch.tensors().items())
 
 
-@once_a_task
+@once_a_kind
 def test_a_subject_that_occurs_twice(name: str, arch: str) -> None:
     if searches_states(name):
         pytest.skip("in a random model the first of several places does not steer the answer; see tests/methods")

@@ -86,7 +86,7 @@ def test_one_matrix_is_rewritten_by_few_directions():
     place = trained("salem", "gpt2")
     model, edits = steerable("gpt2"), reachable("gpt2")
     card = json.loads((place / "editor.json").read_text())
-    fit = create("salem", {"editor": str(place)}).fit(model, edits)
+    fit = create("salem", {"editor": str(place), "passes": 1}).fit(model, edits)
     assert isinstance(fit.patch, WeightPatch)
     (name,) = fit.patch.deltas
     (told,) = card["facts"]["sites"]
