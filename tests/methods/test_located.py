@@ -78,7 +78,7 @@ def test_every_automatic_option_finds_a_value(name: str) -> None:
     assert create(name, {"lr": 0.125}).settled(tiny_model("gpt2")).lr == 0.125
 
 
-@pytest.mark.parametrize("name", FAMILY)
+@pytest.mark.parametrize("name", [FAMILY[0], *(pytest.param(name, marks=pytest.mark.slow) for name in FAMILY[1:])])
 def test_automatic_layers_are_where_tracing_finds_facts(name: str, lab: EditableModel) -> None:
     need = create(name).needs(lab)
     assert need is not None

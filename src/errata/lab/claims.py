@@ -72,14 +72,16 @@ def false_objects(facts: Sequence[Fact]) -> list[list[str]]:
         true[fact["subject"]].add(fact["target"])
     words = {fact["target"]: f" {fact['target'].casefold()} " for fact in facts}
     distinct = {relation: set(objects) for relation, objects in answers.items()}
+
+    @cache
+    def near(relation: str, known: str) -> set[str]:
+        """The relation's objects that hold the words of a true one, or are held by them."""
+        return {one for one in distinct[relation] if words[one] in words[known] or words[known] in words[one]}
+
     false = []
     for fact in facts:
-        known = [words[target] for target in true[fact["subject"]]]
-        fits = {
-            target for target in distinct[fact["relation"]]
-            if not any(words[target] in other or other in words[target] for other in known)
-        }  # fmt: skip
-        false.append([target for target in answers[fact["relation"]] if target in fits])
+        unfit = set[str]().union(*(near(fact["relation"], known) for known in true[fact["subject"]]))
+        false.append([target for target in answers[fact["relation"]] if target not in unfit])
     return false
 
 
