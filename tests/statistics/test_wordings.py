@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from errata.datasets import get
 from errata.errors import BadConfig
 from errata.statistics.phrasings import Fact, Phrasings, phrasings_for, places_of
 from errata.statistics.wordings import borrowed, template
@@ -70,3 +71,12 @@ def test_the_package_has_facts_that_nothing_edits() -> None:
     assert len(found.facts) > 1000
     assert found is phrasings_for()
     assert found.facts[0].subject
+
+
+def test_a_data_set_gives_the_facts_that_editors_learn_from_each_once() -> None:
+    found = phrasings_for("lab-questions")
+    edited = {edit.subject for edit in get("lab-questions").edits()}
+    assert not edited & {fact.subject for fact in found.facts}
+    prompts = [prompt for fact in found.facts for prompt in fact.prompts]
+    assert len(set(prompts)) == len(prompts)
+    assert {edit.prompt for edit in get("lab-questions").training()} <= set(prompts)

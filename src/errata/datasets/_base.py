@@ -118,6 +118,11 @@ class Dataset:
         """Questions that no edit here is about and that the model should go on answering; none by default."""
         return DATASETS.get(self.beside)().upstream() if self.beside else []
 
+    @property
+    def teaches(self) -> bool:
+        """Whether there are edits to learn an editor from (see `training`)."""
+        return type(self).training is not Dataset.training
+
     def training(self) -> list[Edit]:
         """Edits to learn an editor from, each with rephrases and with locality probes that have answers.
 
@@ -211,7 +216,7 @@ def choice_of(answer: Any, choices: tuple[str, ...]) -> int:
 
 
 def _who_has_training() -> str:
-    found = [name for name in DATASETS.names() if type(DATASETS.get(name)()).training is not Dataset.training]
+    found = [name for name in DATASETS.names() if DATASETS.get(name)().teaches]
     return f"{', '.join(found)} have some, and a file of your own may"
 
 

@@ -51,7 +51,8 @@ class Phrasings:
 def phrasings_for(source: str | Path | None = None) -> Phrasings:
     """Facts with their wordings: of a file of edits with rephrases, or of a data set.
 
-    Without a source they are facts of the package that none of its data sets edits.
+    Without a source they are facts of the package that none of its data sets edits. Of a data set that has edits to
+    learn from, kept apart from those that are tried, they are those.
 
     Raises:
         BadConfig: there is neither a file nor a data set of this name.
@@ -64,7 +65,7 @@ def phrasings_for(source: str | Path | None = None) -> Phrasings:
         found = datasets.get(source)
         if found.holds == "facts":
             return _of(map(_row, found.rows()), source)
-        return _of(map(_edit, found.edits()), source)
+        return _of(_joined(map(_edit, found.training() if found.teaches else found.edits())), source)
     path = Path(source)
     if not path.is_file():
         raise BadConfig(f"no file and no data set is called '{path}'.{did_you_mean(str(path), datasets.names())}")
@@ -102,6 +103,16 @@ def _row(row: Mapping[str, Any]) -> Fact:
 
 def _edit(edit: Edit) -> Fact:
     return Fact(edit.subject, _distinct((edit.prompt, *edit.rephrases)))
+
+
+def _joined(facts: Iterable[Fact]) -> list[Fact]:
+    """Facts that share a wording are one: editors learn from a fact more than once, asked in another wording each."""
+    found: dict[str, Fact] = {}
+    for fact in facts:
+        known = [found[prompt] for prompt in fact.prompts if prompt in found]
+        whole = Fact(fact.subject, _distinct(prompt for one in (*known, fact) for prompt in one.prompts))
+        found |= dict.fromkeys(whole.prompts, whole)
+    return list(dict.fromkeys(found.values()))
 
 
 def _distinct(prompts: Iterable[str]) -> tuple[str, ...]:
