@@ -100,6 +100,11 @@ def test_missing_sheet(run: Run, tmp_path: Path, words: list[str]) -> None:
     assert not (tmp_path / "nowhere").exists()
 
 
+def test_a_sheet_where_none_belongs_is_told_how_to_be_named(run: Run, written: Path) -> None:
+    run("log", written).one_line_error("unexpected extra argument", f"name the sheet with --sheet {written}")
+    run("ask", written, "hello").one_line_error("is a sheet, not a model", f"--sheet {written}")
+
+
 def test_log_lists_every_edit_of_every_event(run: Run, written: Path) -> None:
     rows = run("log", "--sheet", written, "--json").rows
     assert [(row["event"], row["id"], row["status"], row["now"]) for row in rows] == [

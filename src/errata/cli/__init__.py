@@ -9,6 +9,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
@@ -72,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail("interrupted; finished edits are kept, run the same command again to go on", INTERRUPTED)
     except click.ClickException as error:
         asked = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "errata"
-        return _fail(f"{error.format_message()} (see `{asked} --help`)", error.exit_code)
+        return _fail(f"{error.format_message()}{_meant(words, error)} (see `{asked} --help`)", error.exit_code)
     except ErrataError as error:
         return _explained(error, str(error), error.exit_code)
     except OSError as error:
@@ -82,6 +83,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         text = f"unexpected {type(error).__name__}: {error}; set ERRATA_DEBUG=1 to see where"
         return _explained(error, text, INTERNAL)
     return result if isinstance(result, int) else 0
+
+
+def _meant(words: Sequence[str], error: click.ClickException) -> str:
+    """What to do with a word too many that is a sheet."""
+    from errata.cli._common import is_sheet
+
+    extra = "unexpected extra argument" in error.format_message()
+    sheet = next((word for word in words if is_sheet(Path(word))), None) if extra else None
+    return f"; name the sheet with --sheet {sheet}" if sheet else ""
 
 
 def _explained(error: Exception, text: str, code: int) -> int:

@@ -121,7 +121,12 @@ def existing(path: Path) -> Path:
 
 
 def model_name(text: str) -> str:
-    """What a sheet calls a model: a directory's full path, so that it opens from anywhere."""
+    """What a sheet calls a model: a directory's full path, so that it opens from anywhere.
+
+    Raises: UsageError for a sheet.
+    """
+    if is_sheet(Path(text)):
+        raise click.UsageError(f"'{text}' is a sheet, not a model; name it with --sheet {text}")
     return str(Path(text).resolve()) if Path(text).is_dir() else text
 
 
