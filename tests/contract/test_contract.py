@@ -46,14 +46,19 @@ ARCHITECTURES = ("gpt2", "llama", "gpt_neox", "qwen2", "opt", "backpack", "t5", 
 TEXT = ("gpt2", "llama", "gpt_neox", "qwen2", "opt", "backpack")
 FEW = ("gpt2", "t5", "bert")  # one of each task
 ALIKE = ("qwen2", "opt")  # built as llama and gpt2 are, but for a bias or two
-KINDRED = ("gpt_neox", "backpack")  # other names and sums around the same matrices: for patches, not for their methods
+KINDRED = ("llama", "gpt_neox", "backpack")  # other names and sums around the same matrices: one method of each kind
 NAMES = METHODS.names()
 
 
 def differs(name: str, arch: str) -> bool:
-    """Whether an architecture is another one for a method; a kindred one is for the first of each kind of patch."""
+    """Whether an architecture is another one for a method; a kindred one is for the first method of each kind.
+
+    Editors take seconds to train: those of the first of each kind are trained for every task, the others for one.
+    """
     family = arch.split("-")[0]
-    return first_of_its_kind(name) if family in KINDRED else family not in ALIKE
+    if family in KINDRED or (METHODS.get(name).meta["needs_training"] and family != FEW[0]):
+        return first_of_its_kind(name)
+    return family not in ALIKE
 
 
 def leads(name: str, arch: str) -> bool:
@@ -61,9 +66,15 @@ def leads(name: str, arch: str) -> bool:
     return arch.split("-")[0] == FEW[0] or (differs(name, arch) and first_of_its_kind(name))
 
 
+@cache
 def first_of_its_kind(name: str) -> bool:
-    kind = METHODS.get(name).meta["patch"]
-    return name == next(one for one in NAMES if METHODS.get(one).meta["patch"] == kind)
+    return name == next(one for one in NAMES if kind(one) == kind(name))
+
+
+def kind(name: str) -> tuple[str, bool, bool]:
+    """The kind of patch, whether an editor is trained first, and whether a state of the subject is looked for."""
+    meta = METHODS.get(name).meta
+    return meta["patch"], meta["needs_training"], searches_states(name)
 
 
 def fitting(
