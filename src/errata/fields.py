@@ -6,6 +6,7 @@ Knows JSON's types and how to name them. It does not know which fields a record 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from errata.errors import BadEdit
@@ -44,6 +45,30 @@ def mappings(record: Fields, key: str) -> list[Fields]:
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
         raise BadEdit(f"'{key}' is not a list of objects; check the record and the format")
     return value
+
+
+def drop_empty(record: Fields, required: Collection[str]) -> Fields:
+    """Leave out fields that hold an empty text or list, as forms and spreadsheets write what is not set.
+
+    Lists lose their empty texts, and objects in lists their empty fields.
+
+    Args:
+        record: the fields of a JSON object.
+        required: fields that stay, and are refused by whoever reads them.
+    """
+    full = {name: value if name in required else _without_empty(value, required) for name, value in record.items()}
+    return {name: value for name, value in full.items() if name in required or not _is_empty(value)}
+
+
+def _without_empty(value: Any, required: Collection[str]) -> Any:
+    if not isinstance(value, list):
+        return value
+    items = [drop_empty(item, required) if isinstance(item, dict) else item for item in value]
+    return [item for item in items if not _is_empty(item)]
+
+
+def _is_empty(value: Any) -> bool:
+    return value == [] or (isinstance(value, str) and not value.strip())
 
 
 def identifier(record: Fields, key: str) -> str | None:

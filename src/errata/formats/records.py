@@ -26,8 +26,8 @@ class Record(NamedTuple):
     value: Any
 
 
-class TableRow(dict[str, str]):
-    """The cells of one row of a CSV file, by column."""
+class TableRow(dict[str, Any]):
+    """A record of columns: a row of a CSV file, or a JSON object whose fields the user has renamed."""
 
 
 @contextmanager
@@ -44,12 +44,14 @@ def field_names(records: Sequence[Record]) -> list[str]:
     return list(dict.fromkeys(name for _, value in records if isinstance(value, dict) for name in value))
 
 
-def rename_fields(records: Sequence[Record], mapping: Mapping[str, str], *, source: str) -> list[Record]:
-    """Give fields of the records other names; a field that had the new name before is gone.
+def rename_columns(records: Sequence[Record], mapping: Mapping[str, str], *, source: str) -> list[Record]:
+    """Give fields of the records other names, which makes the records rows of a table.
+
+    A field that had a new name before is gone.
 
     Args:
         records: as they were read.
-        mapping: the new name of a field, and the name it has in the file.
+        mapping: the name that a field gets, and the name that it has in the file; not empty.
         source: where the records come from, for messages.
 
     Raises:
@@ -59,17 +61,17 @@ def rename_fields(records: Sequence[Record], mapping: Mapping[str, str], *, sour
     for new, old in mapping.items():
         if old not in present:
             hint = did_you_mean(old, present)
-            raise BadEdit(f"{source}: no field '{old}' to read as '{new}'.{hint} It has {', '.join(present)}")
+            raise BadEdit(f"{source}: no column '{old}' to read as '{new}'.{hint} It has {', '.join(present)}")
     return [Record(place, _renamed(value, mapping)) for place, value in records]
 
 
 def _renamed(value: Any, mapping: Mapping[str, str]) -> Any:
-    if not mapping or not isinstance(value, dict):
+    if not isinstance(value, dict):
         return value
     moved = set(mapping.values()) | {new for new, old in mapping.items() if old in value}
     others = {name: item for name, item in value.items() if name not in moved}
     found = {new: value[old] for new, old in mapping.items() if old in value}
-    return type(value)(found | others)
+    return TableRow(found | others)
 
 
 def read_text(path: Path) -> str:
