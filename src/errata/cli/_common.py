@@ -44,6 +44,28 @@ model_option = click.option(
 required_model_option = click.option(
     "--model", required=True, metavar="MODEL", help="A lab model (lab:gpt), a directory or a hub id."
 )
+
+
+def _parse_mapping(context: click.Context, option: click.Parameter, pairs: tuple[str, ...]) -> dict[str, str]:
+    mapping: dict[str, str] = {}
+    for pair in pairs:
+        name, _, column = pair.partition("=")
+        if not name or not column:
+            raise click.BadParameter(f"'{pair}' is no NAME=COLUMN; write for example --map prompt=question")
+        if name in mapping:
+            raise click.BadParameter(f"'{name}' is both '{mapping[name]}' and '{column}'; map it once")
+        mapping[name] = column
+    return mapping
+
+
+map_option = click.option(
+    "--map",
+    "mapping",
+    multiple=True,
+    metavar="NAME=COLUMN",
+    callback=_parse_mapping,
+    help="Read COLUMN of the files as NAME: --map prompt=question --map target=answer.",
+)
 METHODS_OWN = {"ignore_unknown_options": True, "allow_extra_args": True}
 """Settings of a command that takes a method's own options as flags: they are among its `words`."""
 

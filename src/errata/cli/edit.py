@@ -32,7 +32,8 @@ ALL_FAILED = 2
 @click.option("--subject", help="One edit: what the prompt is about, as written in it.")
 @click.option("--examples", multiple=True, metavar="FILE", help="Canonical examples: simple texts to be likelier.")
 @click.option("--goal", help="What the examples are for: raise, lower, balance or contrast; see below.")
-@click.option("--format", default="auto", show_default=True, help="Format of the files.")
+@click.option("--format", default="auto", show_default=True, help="Format of the files; see below.")
+@common.map_option
 @click.option("--n", type=click.IntRange(min=1), help="Take only the first N edits.")
 @click.option(
     "--batch-size",
@@ -56,6 +57,7 @@ def command(
     examples: tuple[str, ...],
     goal: str | None,
     format: str,
+    mapping: dict[str, str],
     n: int | None,
     batch_size: int,
     dry_run: bool,
@@ -68,6 +70,16 @@ def command(
     interrupted command goes on when it is run again.
 
     \b
+    A FILE holds JSON Lines, a JSON array, or a table (.csv, .tsv). --format auto tells them apart by their fields:
+      errata      prompt and target, one object per edit
+      table       the columns prompt, target and, if you like, was (the old answer), system, subject, id and
+                  rephrases (separated by " | "); --map prompt=question reads a column of another name
+      chat        messages, of which the last is the assistant's good answer
+      preference  prompt, chosen and rejected, or OpenAI's input, preferred_output and non_preferred_output
+      feedback    input, output and correction; without a correction nothing is changed
+    and counterfact, easyedit, zsre, wikibio and canonical are published ones.
+
+    \b
     The FILE of --examples holds a prompt, how the text goes on (target) and perhaps a rival. With --goal
       raise     the target becomes likelier after the prompt (without a rival)
       lower     it becomes less likely
@@ -78,8 +90,8 @@ def command(
     files, options = split(words)
     if options:
         check_options(context.command, method, options)
-    edits = _from_files(files, format) if files else []
-    edits += _examples(examples, format, goal)
+    edits = _from_files(files, format, mapping) if files else []
+    edits += _examples(examples, format, mapping, goal)
     if edits and (prompt or target or subject):
         raise click.UsageError("give files or --prompt and --target, not both")
     edits = (edits or [_single(prompt, target, subject)])[:n]
@@ -145,19 +157,19 @@ def _single(prompt: str | None, target: str | None, subject: str | None) -> Edit
     return Edit(prompt, target, subject)
 
 
-def _from_files(files: Sequence[str], format: str) -> list[Edit]:
+def _from_files(files: Sequence[str], format: str, mapping: Mapping[str, str]) -> list[Edit]:
     from errata import datasets
 
-    return [edit for file in files for edit in datasets.open(file, format).edits()]
+    return [edit for file in files for edit in datasets.open(file, format, mapping).edits()]
 
 
-def _examples(files: Sequence[str], format: str, goal: str | None) -> list[Edit]:
+def _examples(files: Sequence[str], format: str, mapping: Mapping[str, str], goal: str | None) -> list[Edit]:
     """What the files hold as canonical examples, with this goal or the one that each record has or suggests."""
     if goal and not files:
         raise click.UsageError("--goal is what --examples are for; give them")
     from errata.edits import PAIRED
 
-    found = [(edit, goal or edit.goal or "raise") for edit in _from_files(files, format)]
+    found = [(edit, goal or edit.goal or "raise") for edit in _from_files(files, format, mapping)]
     return [
         dataclasses.replace(edit, goal=own, rival=edit.rival if own in PAIRED else None)  # type: ignore[arg-type]
         for edit, own in found

@@ -14,6 +14,8 @@ from errata.cli import _common as common
 from errata.errors import unknown_name
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from errata.edits import Edit
     from errata.locate.effects import Effects
     from errata.locate.salience import Salience
@@ -31,6 +33,7 @@ BARS = ("salience.json", "salience.png")
 @click.option("--dataset", metavar="NAME", help="A data set instead of a file; see `errata datasets`.")
 @click.option("--by", default=TRACING, show_default=True, help=f"{TRACING}, or {SALIENCE}.")
 @click.option("--format", default="auto", show_default=True, help="Format of the file.")
+@common.map_option
 @click.option(
     "--n", type=click.IntRange(min=1), default=100, show_default=True, help="Facts to trace, or edits to take."
 )
@@ -57,6 +60,7 @@ def command(
     dataset: str | None,
     by: str,
     format: str,
+    mapping: dict[str, str],
     n: int,
     seed: int,
     samples: int,
@@ -81,7 +85,7 @@ def command(
     from errata.models import EditableModel
 
     editable = EditableModel.load(model)
-    source, edits = _edits(editable, file or dataset, format)
+    source, edits = _edits(editable, file or dataset, format, mapping)
     if by == TRACING:
         from errata.locate.traces import Settings
 
@@ -92,13 +96,13 @@ def command(
         _measure(editable, source, chosen, seed, norm, out, dry_run, as_json)
 
 
-def _edits(model: EditableModel, name: str | None, format: str) -> tuple[str, list[Edit]]:
+def _edits(model: EditableModel, name: str | None, format: str, mapping: Mapping[str, str]) -> tuple[str, list[Edit]]:
     from errata import datasets
     from errata.locate.facts import as_edits, default_facts, states_facts
 
     if name is None:
         return default_facts(model)
-    dataset = datasets.open(name, format)
+    dataset = datasets.open(name, format, mapping)
     rows = dataset.rows()
     return name, as_edits(rows, name) if states_facts(rows) else dataset.edits()
 

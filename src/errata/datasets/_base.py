@@ -7,7 +7,7 @@ Knows files, examples and licences; knows no data set in particular. How an exam
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -75,6 +75,7 @@ class Dataset:
         format: a format of `errata.edit_files.read_edits`.
         hub: the records' name on the Hugging Face hub, "owner/name[/config][#split]", where they lie there.
         beside: name of the data set whose questions none of these edits is about, if there is one.
+        mapping: fields that the records name otherwise, as in `errata.edit_files.read_edits`.
     """
 
     name: str
@@ -86,6 +87,7 @@ class Dataset:
     format: str = "auto"
     hub: str | None = None
     beside: str | None = None
+    mapping: Mapping[str, str] | None = field(default=None, hash=False)
 
     @property
     def holds(self) -> str:
@@ -98,7 +100,7 @@ class Dataset:
         Raises:
             BadEdit: a record is malformed, or the records are not in the package or hold no edits.
         """
-        return edits_of(self._records(), self.format, source=str(self.path or self.hub))
+        return edits_of(self._records(), self.format, self.mapping, source=str(self.path or self.hub))
 
     def rows(self) -> list[dict[str, Any]]:
         """The records as published, with the fields that an Edit or an Example has no place for.
