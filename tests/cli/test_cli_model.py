@@ -48,6 +48,18 @@ def test_edit_then_ask_from_the_sheet(run: Run, model: Path, tmp_path: Path) -> 
     assert run("ask", model, PROMPT, "--json").rows == [{"prompt": PROMPT, "answer": TARGET}]
 
 
+def test_edit_reads_a_table_whose_columns_have_other_names(run: Run, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "e.csv").write_text(f"question;answer;by\n{PROMPT};{TARGET};Eve\n")
+    mapped = ("--map", "prompt=question", "--map", "target=answer")
+    ran = run("edit", "e.csv", *mapped, "--model", model, "--dry-run", "--json", *FAST)
+    assert ran.code == 0, ran.err
+    assert (ran.rows[0]["prompt"], ran.rows[0]["target"]) == (PROMPT, TARGET)
+    run("edit", "e.csv", "--model", model).one_line_error("no columns 'prompt' and 'target'", mapped[1], mapped[3])
+    run("edit", "e.csv", "--map", "question").one_line_error("'question' is no NAME=COLUMN")
+    run("edit", "e.csv", *mapped, "--map", "target=by").one_line_error("'target' is both 'answer' and 'by'")
+    run("edit", "e.csv", "--map", "promt=question").one_line_error("Did you mean 'prompt'?")
+
+
 def test_ask_without_a_sheet_is_the_plain_model(run: Run, model: Path, sheet: Path) -> None:
     moved = sheet.rename(sheet.with_name("other"))
     plain = run("ask", model, PROMPT, "--max-new-tokens", 4)

@@ -49,7 +49,7 @@ def parse_table(path: Path, text: str) -> list[Record]:
         raise BadEdit(f"{path}: the file is empty; write a header such as prompt,target and one correction per line")
     (first, header), *rest = rows
     columns = [name or f"column {number}" for number, name in enumerate(header, start=1)]
-    while columns and not header[len(columns) - 1] and not any(cells[len(columns) - 1 :] for _, cells in rest):
+    while not header[len(columns) - 1] and not any(any(cells[len(columns) - 1 :]) for _, cells in rest):
         columns.pop()  # spreadsheets write delimiters after the last column
     for name in columns:
         if columns.count(name) > 1:
