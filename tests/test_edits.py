@@ -120,8 +120,8 @@ def test_json_and_back(
     ("value", "message"),
     [
         (["Ann is a", "painter"], "an edit is a JSON object"),
-        ({"prompt": "a"}, "an edit needs the field 'target'; add it"),
-        ({"prompt": "a", "target": None}, "an edit needs the field 'target'; add it"),
+        ({"prompt": "a"}, "an edit needs the field 'target' (or 'replace'); add it"),
+        ({"prompt": "a", "target": None}, "an edit needs the field 'target' (or 'replace'); add it"),
         ({"prompt": "a", "traget": "b"}, "an edit has no field 'traget'. Did you mean 'target'?"),
         ({"prompt": "a", "target": "b", "locality": [{"answer": "c"}]}, "a probe needs the field 'prompt'"),
         (
@@ -171,7 +171,7 @@ def test_an_error_names_file_and_line(tmp_path: Path):
 
 def test_an_error_names_the_record_of_an_array(tmp_path: Path):
     path = save(tmp_path / "e.json", {"prompt": "a", "target": "b"}, {"prompt": "c"}, lines=False)
-    assert refusal(path) == f"{path}: record 2: an edit needs the field 'target'; add it"
+    assert refusal(path) == f"{path}: record 2: an edit needs the field 'target' (or 'replace'); add it"
 
 
 def test_a_repeated_prompt_names_both_lines(tmp_path: Path):

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from errata.edits import Edit, quoted
+from errata.edits import Edit
 from errata.errors import BadEdit
 from errata.fields import drop_empty
 from errata.formats import (
@@ -29,6 +29,7 @@ from errata.formats import (
 )
 
 REQUIRED = ("prompt", "messages", "target", "replace")  # an empty one is an error, an empty other field none
+from errata.prompts import quote
 
 log = logging.getLogger(__name__)
 
@@ -139,7 +140,7 @@ def _refuse_repeats(edit: Edit, place: str, seen: dict[tuple[str, ...], str]) ->
             continue
         first = seen.setdefault((field, *key), place)
         if first != place:
-            raise BadEdit(f"the {field} {quoted(value)} is already that of {first}; keep one of the two")
+            raise BadEdit(f"the {field} {quote(value)} is already that of {first}; keep one of the two")
 
 
 def _replace(path: Path, content: bytes) -> None:

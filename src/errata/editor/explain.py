@@ -11,6 +11,7 @@ from errata.editor.answers import Explanation, Firing
 from errata.editor.stack import Stack
 from errata.journal.history import State
 from errata.models import EditableModel
+from errata.models.encoding import prompt_ids
 from errata.patches.codebook import CodebookPatch
 from errata.patches.codebook import Firing as RawFiring
 from errata.patches.router import RouterPatch
@@ -29,7 +30,7 @@ def explain(
     raw = [fired for firings in lists for fired in firings]
     with stack.lowered():
         before = model.generate([prompt], max_new_tokens=max_new_tokens)[0]
-    ids = list(model.tokenizer(prompt)["input_ids"])  # type: ignore[arg-type]
+    ids = prompt_ids(model, [prompt])[0]
     firings = tuple(_told(model, state, ids, fired) for fired in raw)
     weights = tuple(id for patch in patches if not isinstance(patch, _NAMING) for id in patch.edits)
     return Explanation(prompt, answer, before, firings, weights)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from errata.errors import BadConfig
@@ -22,6 +24,18 @@ def editable(
     return model
 
 
-def base_of(model: EditableModel) -> dict[str, str]:
-    """By what a sheet knows its base model."""
-    return {"name": model.name, "fingerprint": model.fingerprint(), "task": model.task}
+def base_of(model: EditableModel, chat: bool) -> dict[str, Any]:
+    """Return by what a sheet knows its base model, and whether its prompts are user messages."""
+    base: dict[str, Any] = {"name": model.name, "fingerprint": model.fingerprint(), "task": model.task}
+    return base | {"chat": True} if chat else base
+
+
+def speaks(model: EditableModel, chat: bool | None) -> bool:
+    """Return whether plain prompts are user messages: as asked, or by default where there is a chat template.
+
+    Raises:
+        BadConfig: chat is asked of a model without a template.
+    """
+    if chat and model.chat is None:
+        raise BadConfig(f"{model.name} has no chat template; leave out chat, or give a model that was made for chat")
+    return model.chat is not None if chat is None else chat

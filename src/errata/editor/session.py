@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -21,7 +21,8 @@ from errata.editor.answers import Accept, Difference, EditResult, Explanation, R
 from errata.editor.explain import explain
 from errata.editor.fitting import Settled, settle
 from errata.editor.naming import named
-from errata.editor.opening import base_of, editable
+from errata.editor.opening import base_of, editable, speaks
+from errata.editor.replacing import resolve_replacements
 from errata.editor.stack import Stack
 from errata.editor.undoing import plan_change
 from errata.editor.versions import library_versions
@@ -35,6 +36,7 @@ from errata.models import EditableModel
 from errata.patches.base import Patch
 from errata.patches.export import export_lora, export_merged
 from errata.patches.files import save_patch
+from errata.prompts import Conversation, Message, user_message
 from errata.sheet import Sheet
 from errata.solve.goals import Aims
 
@@ -53,13 +55,24 @@ class Editor:
         *,
         sheet: Sheet | None = None,
         who: str | None = None,
+        chat: bool | None = None,
     ) -> None:
         """Take a Hugging Face model with its tokenizer, or the name or path of one.
 
-        Raises: BadModel (cannot be used, NaN weights), WrongModel (the sheet is of another base model).
+        Args:
+            chat: whether a plain prompt is a user message, rendered by the model's chat template. By default as the
+                sheet has it; without one, if the model has a template. False asks for plain continuation.
+
+        Raises:
+            BadModel: it cannot be used, or holds NaN.
+            WrongModel: the sheet is of another base model.
+            BadConfig: chat is asked of a model without a template.
         """
         self.editable = editable(model, tokenizer)
-        base = base_of(self.editable)
+        if chat is None and sheet is not None:
+            chat = bool(sheet.base.get("chat", False))
+        self.in_chat = speaks(self.editable, chat)
+        base = base_of(self.editable, self.in_chat)
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
         if sheet is None:
             self._scratch = tempfile.TemporaryDirectory(prefix="errata-")
@@ -83,6 +96,7 @@ class Editor:
         *,
         journal: str | None = None,
         who: str | None = None,
+        chat: bool | None = None,
     ) -> Editor:
         """Open the sheet at `path`, or start one there; `model` may be left out where the sheet exists.
 
@@ -92,11 +106,12 @@ class Editor:
         """
         if (Path(path) / "sheet.json").is_file():
             sheet = Sheet.open(path, journal)
-            return cls(model or sheet.base["name"], tokenizer, sheet=sheet, who=who)
+            return cls(model or sheet.base["name"], tokenizer, sheet=sheet, who=who, chat=chat)
         if model is None:
             raise BadSheet(f"there is no sheet at {path}; name the model (--model) to start one")
         opened = editable(model, tokenizer)
-        return cls(opened, sheet=Sheet.create(path, base_of(opened), journal), who=who)
+        base = base_of(opened, speaks(opened, chat))
+        return cls(opened, sheet=Sheet.create(path, base, journal), who=who)
 
     @property
     def model(self) -> PreTrainedModel:
@@ -146,7 +161,8 @@ class Editor:
         """
         maker = create(method, options)
         self.refresh()
-        batch = named([edits] if isinstance(edits, Edit) else list(edits), self._state)
+        asked = [self.read_edit(edit) for edit in ([edits] if isinstance(edits, Edit) else edits)]
+        batch = named(resolve_replacements(self.editable, asked), self._state)
         maker.check(batch)
         Aims.of(self.editable, batch)  # what cannot be read is refused before anything is applied
         size = len(batch) if batch_size is None else batch_size
@@ -245,13 +261,28 @@ class Editor:
     def generate(self, prompts: Sequence[str], *, max_new_tokens: int = 24) -> list[str]: ...
     def generate(self, prompts: str | Sequence[str], *, max_new_tokens: int = 24) -> str | list[str]:
         """What the model answers now, greedily: the continuation alone, or a classifier's label."""
-        texts = [prompts] if isinstance(prompts, str) else list(prompts)
+        texts = [self.read(prompt) for prompt in ([prompts] if isinstance(prompts, str) else prompts)]
         answers = self.editable.generate(texts, max_new_tokens=max_new_tokens)
         return answers[0] if isinstance(prompts, str) else answers
 
+    def chat(self, messages: Iterable[Message | Mapping[str, Any]], *, max_new_tokens: int = 256) -> str:
+        """Answer a conversation in OpenAI's shape ({"role", "content"}), greedily.
+
+        Raises: BadEdit for messages that are not valid, or a model without a chat template.
+        """
+        return self.editable.generate([Conversation(messages)], max_new_tokens=max_new_tokens)[0]
+
+    def read(self, prompt: str) -> str:
+        """Return a prompt as this editor's model reads it: a plain text is a user message in chat."""
+        return user_message(prompt) if self.in_chat else prompt
+
+    def read_edit(self, edit: Edit) -> Edit:
+        """Return an edit as this editor's model reads its prompts."""
+        return edit.as_chat() if self.in_chat and isinstance(edit, Edit) else edit
+
     def explain(self, prompt: str, *, max_new_tokens: int = 24) -> Explanation:
         """The answer with and without the edits, and which of them fired: where, how near, within which radius."""
-        return explain(self.editable, self._stack, self._state, prompt, max_new_tokens)
+        return explain(self.editable, self._stack, self._state, self.read(prompt), max_new_tokens)
 
     def diff(self, *, max_new_tokens: int = 24) -> list[Difference]:
         """Every active edit's prompt: the answer without any edit, and now."""

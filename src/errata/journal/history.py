@@ -14,6 +14,7 @@ from typing import Any, Literal
 from errata.edits import topic
 from errata.errors import BadSheet, UnknownName, did_you_mean
 from errata.journal.events import Event, PatchFile
+from errata.prompts import prompt_of
 
 ChangeKind = Literal["undo", "redo"]
 Status = Literal["active", "undone", "superseded", "failed"]
@@ -34,7 +35,7 @@ class EditState:
 
     @property
     def prompt(self) -> str:
-        return self.edit["prompt"]
+        return prompt_of(self.edit)
 
     @property
     def target(self) -> str:

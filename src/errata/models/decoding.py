@@ -81,6 +81,8 @@ def stop_ids(model: EditableModel) -> torch.Tensor:
     # A list was written for this model (a chat model's turn end); one id may be its config class's default.
     if isinstance(listed, list):
         stops.update(listed)
+    if model.chat is not None and model.chat.end is not None:
+        stops.add(model.chat.end)
     return torch.tensor(sorted(stops), device=model.device)
 
 

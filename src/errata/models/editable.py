@@ -18,6 +18,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from errata.errors import BadConfig, BadModel
 from errata.models import decoding, encoding, loading
 from errata.models.arch import Arch
+from errata.models.chat import ChatFormat
 from errata.models.encoding import Batch, Side
 from errata.models.prefix import Prefix
 
@@ -35,6 +36,7 @@ class EditableModel:
         width: size d of the hidden state.
         labels: the label names of a classifier in id order, else empty.
         pad_id: what padding is filled with; the end token where the tokenizer has no pad token.
+        chat: how its conversations are written; None for a model without a chat template.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class EditableModel:
         names = cast(dict[int, str], model.config.id2label) if self.task == "classification" else {}
         self.labels = [names[index] for index in sorted(names)]
         self.pad_id = encoding.pad_id(tokenizer)
+        self.chat = ChatFormat.of(tokenizer) if self.task == "causal" else None
         self.appends_end = encoding.appends_end(tokenizer)
         self._accepts = frozenset(inspect.signature(model.forward).parameters)
 

@@ -13,7 +13,9 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from errata.errors import BadEdit, BadModel
+from errata.models.chat import render
 from errata.models.losses import IGNORED
+from errata.prompts import Conversation
 
 if TYPE_CHECKING:
     from errata.models.editable import EditableModel
@@ -121,14 +123,34 @@ def encode(
 
 
 def prompt_ids(model: EditableModel, prompts: Sequence[str]) -> list[list[int]]:
-    """Ids of each prompt as the model reads it: with its special tokens, but open-ended if causal."""
-    return _open(model, _tokenise(model, prompts))
+    """Ids of each prompt as the model reads it: with its special tokens, but open-ended if causal.
+
+    Conversations are rendered by the model's chat template. Raises: BadEdit where that is not possible.
+    """
+    return _rendered_ids(model, [render(model.chat, prompt) for prompt in prompts])
+
+
+def _rendered_ids(model: EditableModel, texts: Sequence[tuple[str, bool]]) -> list[list[int]]:
+    """Ids of texts, each with or without the tokenizer's own special tokens."""
+    rows: list[list[int]] = [[] for _ in texts]
+    for special in (True, False):
+        places = [place for place, (_, own) in enumerate(texts) if own == special]
+        if places:
+            ids = _tokenise(model, [texts[place][0] for place in places], special=special)
+            for place, row in zip(places, _open(model, ids) if special else ids, strict=True):
+                rows[place] = row
+    return rows
 
 
 def target_texts(prompts: Sequence[str], targets: Sequence[str]) -> list[str]:
-    """Each target as it is joined to its prompt: one space between, unless there is whitespace already."""
+    """Each target as it is joined to its prompt: one space between, unless there is whitespace already.
+
+    An answer in a conversation begins its own turn.
+    """
 
     def joined(prompt: str, target: str) -> str:
+        if isinstance(prompt, Conversation):
+            return target.strip()
         if prompt[-1:].isspace():
             return target.lstrip(" ")
         return target if target[:1].isspace() else f" {target}"
@@ -167,33 +189,39 @@ def _causal_targets(
 ) -> list[list[int]]:
     """Target ids as they come out of the joined text, so that tokens are the ones the model would write."""
     texts = target_texts(prompts, targets)
-    joined = prompt_ids(model, [prompt + text for prompt, text in zip(prompts, texts, strict=True)])
+    heard = [render(model.chat, prompt) for prompt in prompts]
+    joined = _rendered_ids(model, [(head + text, own) for (head, own), text in zip(heard, texts, strict=True)])
     alone = _tokenise(model, texts, special=False)
     rows = [
         (whole[len(head) :] if whole[: len(head)] == head else rest) + tail
-        for head, whole, rest, tail in zip(heads, joined, alone, _tails(model, ends), strict=True)
+        for head, whole, rest, tail in zip(heads, joined, alone, _tails(model, prompts, ends), strict=True)
     ]
     _check_filled(rows, "target")
     _check_known(model, alone)
     return rows
 
 
-def _tails(model: EditableModel, ends: list[bool]) -> list[list[int]]:
-    """What each target ends with."""
-    last = end_id(model) if any(ends) else None
-    return [[last] if end and last is not None else [] for end in ends]
+def _tails(model: EditableModel, prompts: Sequence[str], ends: list[bool]) -> list[list[int]]:
+    """What each target ends with: an answer in a conversation as the chat template ends it."""
+
+    def tail(prompt: str) -> list[int]:
+        if isinstance(prompt, Conversation) and model.chat is not None and model.chat.end is not None:
+            return [model.chat.end]
+        return [end_id(model)]
+
+    return [tail(prompt) if end else [] for prompt, end in zip(prompts, ends, strict=True)]
 
 
 def _seq2seq(
     model: EditableModel, prompts: Sequence[str], targets: Sequence[str] | None, ends: list[bool], side: Side
 ) -> Batch:
-    rows = _tokenise(model, prompts)
+    rows = prompt_ids(model, prompts)
     _check_length(model, rows)
     input_ids, mask = _pad(model, rows, side)
     columns = torch.arange(mask.shape[1], device=mask.device)
     golds = [[] for _ in rows]
     if targets is not None:
-        pieces = zip(_tokenise(model, targets, special=False), _tails(model, ends), strict=True)
+        pieces = zip(_tokenise(model, targets, special=False), _tails(model, prompts, ends), strict=True)
         golds = [ids + tail for ids, tail in pieces]
         _check_filled(golds, "target")
         _check_known(model, golds)
@@ -211,7 +239,7 @@ def _seq2seq(
 
 def _classification(model: EditableModel, prompts: Sequence[str], targets: Sequence[str] | None) -> Batch:
     """Always padded on the right: [CLS] must stay in column 0, where the model's head looks for it."""
-    rows = _tokenise(model, prompts)
+    rows = prompt_ids(model, prompts)
     _check_length(model, rows)
     input_ids, mask = _pad(model, rows, "right")
     labels = [] if targets is None else [_label(model, target) for target in targets]

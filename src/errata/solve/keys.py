@@ -14,9 +14,11 @@ import torch
 from torch import Tensor
 
 from errata.edits import Edit
-from errata.errors import BadEdit, BadModel
+from errata.errors import BadEdit
 from errata.models import Batch, EditableModel
 from errata.models.hooks import capture
+from errata.models.positions import offsets
+from errata.prompts import prefixed
 from errata.solve.templates import Contexts
 
 
@@ -40,7 +42,7 @@ class Facts:
     @cached_property
     def prompts(self) -> list[str]:
         """n * C texts."""
-        return [prefix + edit.prompt for edit in self.edits for prefix in self.contexts.prefixes]
+        return [prefixed(prefix, edit.prompt) for edit in self.edits for prefix in self.contexts.prefixes]
 
     @cached_property
     def ends(self) -> list[int]:
@@ -87,15 +89,9 @@ def columns(model: EditableModel, texts: Sequence[str], ends: Sequence[int]) -> 
         BadModel: the tokenizer reports no character offsets.
         BadEdit: no token covers the character.
     """
-    if not model.tokenizer.is_fast:
-        raise BadModel(
-            f"{type(model.tokenizer).__name__} reports no character offsets, which finding a subject needs; "
-            "load the model with a fast tokenizer"
-        )
-    spans = model.tokenizer(list(texts), return_offsets_mapping=True, verbose=False)["offset_mapping"]
     found = []
-    for text, end, offsets in zip(texts, ends, spans, strict=True):
-        covering = [column for column, (start, stop) in enumerate(offsets) if start <= end < stop]
+    for text, end in zip(texts, ends, strict=True):
+        covering = [column for column, (start, stop) in enumerate(offsets(model, text)) if start <= end < stop]
         if not covering:
             raise BadEdit(f"no token of '{text}' covers the subject's last character '{text[end]}'; rewrite the prompt")
         # Bytes of one character may be several tokens: the last one has read it all.

@@ -17,6 +17,7 @@ from errata.edits import Edit
 from errata.models import Batch, EditableModel
 from errata.models.hooks import added, capture
 from errata.models.losses import IGNORED, margin, target_loss
+from errata.prompts import prefixed
 from errata.solve.descent import Descent
 from errata.statistics.background import looked_at
 
@@ -39,7 +40,7 @@ class Asked:
     ) -> None:
         """Call it within `EditableModel.preserved()`. `elsewhere` is what stays beside the down-projection."""
         self.model, self.edit, self.path = model, edit, model.arch.matrix(layer, "mlp_down")
-        self.batch = model.encode([prefix + edit.prompt for prefix in prefixes], [edit.target] * len(prefixes))
+        self.batch = model.encode([prefixed(prefix, edit.prompt) for prefix in prefixes], [edit.target] * len(prefixes))
         below = layer - 1
         self.prefix = model.prefix(self.batch, below) if below >= 0 else None
         with torch.no_grad(), capture(model.model, [self.path], what="input") as seen:

@@ -1,0 +1,208 @@
+"""Learning a scorer from lessons: a projection by contrast, weights by logistic loss, a border for stated rates.
+
+Everything is learned on subjects of its own: the projection and the weights on some, the border on others. Knows
+lessons, an encoder and a vocabulary; no files and no cache.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy, normalize, softplus
+
+from errata.scope.encoders import Encoder
+from errata.scope.index import Index
+from errata.scope.lessons import Lesson, politely, split
+from errata.scope.scorer import WIDTH, Scorer, features
+from errata.scope.vocabulary import Vocabulary
+
+RATES = {"neighbour": 0.01, "same_subject": 0.03, "text": 0.001}
+"""Share of each kind of foreign text that may be taken for an edit's question."""
+DIMENSIONS = 128
+STEPS = 400
+LESSONS = 48  # in one step
+LEARNING_RATE = 2e-2  # of the projection, in units of its own spread
+LEARNED = 0.75  # share of the subjects that the projection and the weights are learned on
+EVERY = 20  # steps between two reports of progress
+
+Report = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A scorer, and what was measured on subjects it had not seen.
+
+    Attributes:
+        found: share of other wordings that are in the scope of their own question.
+        rates: by kind, the share of foreign texts in scope of some question.
+        lessons: how many questions stood in the index meanwhile.
+    """
+
+    scorer: Scorer
+    found: float
+    rates: Mapping[str, float]
+    lessons: int
+
+
+def learn(
+    lessons: Sequence[Lesson], prose: Sequence[str], encoder: Encoder, vocabulary: Vocabulary, report: Report, seed: int
+) -> Calibration:
+    """Learn a scorer for an encoder's vectors.
+
+    Args:
+        lessons: at least some hundreds, with other wordings and other questions about their subjects.
+        prose: ordinary text in which no question is asked.
+        report: is told the number of steps made.
+    """
+    learned, measured = split(lessons, LEARNED, seed)
+    cards = _Cards(learned, encoder, seed)
+    centre, projection = _project(cards, report, seed)
+    draft = Scorer(encoder.name, centre, projection, torch.zeros(WIDTH), 0.0)
+    weights, bias = _weigh(draft, cards, vocabulary, report, seed)
+    return _bounded(replace(draft, weights=weights, bias=bias), measured, prose, encoder, vocabulary)
+
+
+class _Cards:
+    """Texts of lessons with their vectors, to draw from."""
+
+    def __init__(self, lessons: Sequence[Lesson], encoder: Encoder, seed: int) -> None:
+        rng = random.Random(seed)
+        self.lessons = lessons
+        self.texts: list[str] = []
+        self.wordings: list[list[int]] = []
+        self.others: list[list[int]] = []
+        for lesson in lessons:
+            polite = [politely(wording, rng) for wording in rng.sample(lesson.wordings, min(2, len(lesson.wordings)))]
+            self.wordings.append(self._add([*lesson.wordings, *polite]))
+            self.others.append(self._add(lesson.others))
+        self.vectors = encoder.encode(self.texts)
+        self.relations: dict[str, list[int]] = {}
+        for place, lesson in enumerate(lessons):
+            self.relations.setdefault(lesson.relation, []).append(place)
+
+    def _add(self, texts: Sequence[str]) -> list[int]:
+        first = len(self.texts)
+        self.texts += texts
+        return list(range(first, len(self.texts)))
+
+    def draw(self, rng: random.Random, count: int) -> list[int]:
+        """Draw lessons, many of them of the same few relations: those are the hard ones to tell apart."""
+        drawn: dict[int, None] = {}
+        many = [places for places in self.relations.values() if len(places) > 1]
+        while many and len(drawn) < 0.75 * count:
+            places = rng.choice(many)
+            drawn |= dict.fromkeys(rng.sample(places, min(8, len(places))))
+        drawn |= dict.fromkeys(rng.sample(range(len(self.lessons)), min(count // 4 + 1, len(self.lessons))))
+        return list(drawn)[:count]
+
+
+def _project(cards: _Cards, report: Report, seed: int) -> tuple[Tensor, Tensor]:
+    """Return the centre (e,) and projection (e, k) under which wordings of a question lie closest to one another.
+
+    Starts from the whitening of all texts and minimises a contrastive loss (InfoNCE, arXiv:1807.03748) against other
+    questions of the same relation and of the same subject.
+    """
+    centre = cards.vectors.mean(0)
+    units = normalize(cards.vectors - centre, dim=1)
+    values, axes = torch.linalg.eigh(torch.cov(units.T))
+    k = min(DIMENSIONS, units.shape[1])
+    start = axes[:, -k:] * (values[-k:].clamp_min(1e-6) + 0.02 * values.max()).rsqrt()
+    projection = start.clone().requires_grad_()
+    sharpness = torch.tensor(math.log(15.0), requires_grad=True)
+    optimizer = torch.optim.Adam([projection, sharpness], lr=LEARNING_RATE * float(start.std()))
+    rng = random.Random(seed)
+    for step in range(STEPS):
+        drawn = cards.draw(rng, LESSONS)
+        pairs = [rng.sample(cards.wordings[place], 2) for place in drawn]
+        others = [rng.choice(cards.others[place]) for place in drawn if cards.others[place]]
+        ones = normalize(units[[one for one, _ in pairs]] @ projection, dim=1)
+        twos = normalize(units[[two for _, two in pairs] + others] @ projection, dim=1)
+        loss = cross_entropy(ones @ twos.T * sharpness.exp(), torch.arange(len(pairs)))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if step % EVERY == EVERY - 1:
+            report(EVERY)
+    return centre, projection.detach()
+
+
+def _weigh(
+    draft: Scorer, cards: _Cards, vocabulary: Vocabulary, report: Report, seed: int
+) -> tuple[Tensor, float]:
+    """Return weights (WIDTH,) >= 0 and a bias by which a question's own wordings score above all others' texts."""
+    rng = random.Random(seed + 1)
+    chosen = rng.sample(range(len(cards.lessons)), min(400, len(cards.lessons)))
+    half = len(chosen) // 2
+    keys, foreign = chosen[:half], chosen[half:]
+    own = [(row, text) for row, place in enumerate(keys) for text in cards.wordings[place][1:]]
+    strange = [text for place in keys for text in cards.others[place]]
+    strange += [rng.choice(cards.wordings[place]) for place in foreign]
+    asked = [text for _, text in own] + strange
+    placed = draft.place(cards.vectors)
+    cosines = placed[asked] @ placed[[cards.wordings[place][0] for place in keys]].T
+    bags = [vocabulary.rarities(text) for text in cards.texts]
+    # Beside its own question a text is compared with the nearest others alone: those decide.
+    near = cosines.topk(min(6, len(keys)), dim=1).indices
+    rows = torch.arange(len(asked))[:, None].expand_as(near)
+    owners = torch.tensor([row for row, _ in own] + [-1] * len(strange))
+    looks = torch.cat([near, owners.clamp_min(0)[:, None]], 1)
+    rows = torch.arange(len(asked))[:, None].expand_as(looks)
+    pairs = [
+        (bags[cards.wordings[keys[key]][0]], bags[asked[row]])
+        for row, key in zip(rows.flatten().tolist(), looks.flatten().tolist(), strict=True)
+    ]
+    found = features(cosines[rows.flatten(), looks.flatten()], pairs).unflatten(0, looks.shape)
+    return _logistic(found, looks == owners[:, None], report)
+
+
+def _logistic(found: Tensor, right: Tensor, report: Report) -> tuple[Tensor, float]:
+    """Fit weights >= 0 to features (n, m, WIDTH): of every text the best foreign question counts, and its own."""
+    raw, bias = torch.zeros(found.shape[-1], requires_grad=True), torch.tensor(-5.0, requires_grad=True)
+    optimizer = torch.optim.Adam([raw, bias], lr=0.05)
+    has = right.any(1)
+    for step in range(STEPS):
+        scores = found @ softplus(raw) + bias
+        foreign = scores.masked_fill(right, -1e9).max(1).values
+        own = scores.masked_fill(~right, -1e9).max(1).values
+        loss = softplus(-own[has]).mean() + softplus(foreign[has]).mean() + 2 * softplus(foreign[~has]).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if step % EVERY == EVERY - 1:
+            report(EVERY)
+    return softplus(raw).detach(), float(bias)
+
+
+def _bounded(
+    draft: Scorer, lessons: Sequence[Lesson], prose: Sequence[str], encoder: Encoder, vocabulary: Vocabulary
+) -> Calibration:
+    """Set the border on subjects that nothing was learned from, so that no kind of foreign text exceeds its rate."""
+    subjects = sorted({lesson.subject for lesson in lessons})
+    kept = set(subjects[::2])
+    keys = [lesson for lesson in lessons if lesson.subject in kept]
+    index = Index(draft, encoder, vocabulary, [lesson.wordings[0] for lesson in keys])
+    foreign = {
+        "neighbour": [text for one in lessons if one.subject not in kept for text in one.wordings[:3]],
+        "same_subject": [text for lesson in keys for text in lesson.others],
+        "text": list(prose),
+    }
+    scores = {kind: torch.tensor([_best(index, text) for text in texts]) for kind, texts in foreign.items() if texts}
+    border = max(float(torch.quantile(found, 1 - RATES[kind])) for kind, found in scores.items())
+    own = [(place, index.search(text)) for place, one in enumerate(keys) for text in one.wordings[1:]]
+    right = [hits and hits[0].key == place and hits[0].score > border for place, hits in own]
+    return Calibration(
+        replace(draft, bias=draft.bias - border),
+        found=sum(map(bool, right)) / max(1, len(right)),
+        rates={kind: float((found > border).float().mean()) for kind, found in scores.items()},
+        lessons=len(keys),
+    )
+
+
+def _best(index: Index, text: str) -> float:
+    hits = index.search(text)
+    return hits[0].score if hits else -100.0

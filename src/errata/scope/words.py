@@ -1,0 +1,28 @@
+"""Texts as words: what is compared when two questions are, whatever their case, punctuation and spacing.
+
+Knows characters alone; no tokenizer and no model.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+# Scripts without spaces between words: every character counts as one.
+_UNSPACED = r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\u0e00-\u0e7f]"
+_WORD = re.compile(rf"{_UNSPACED}|(?:(?!{_UNSPACED})[^\W_])+(?:'(?:(?!{_UNSPACED})[^\W_])+)*")
+_ENDS = re.compile(r"(?<=[.!?:;。！？：；\n])\s+|\n+|(?<=[。！？：；])")
+SHORTEST = 3  # words of a clause that is a question of its own
+
+
+def words(text: str) -> list[str]:
+    """Return the words of a text in order: case folded, without punctuation and possessive endings."""
+    folded = unicodedata.normalize("NFKC", text).casefold().replace("’", "'")
+    return [word.removesuffix("'s") for word in _WORD.findall(folded)]
+
+
+def views(text: str) -> list[str]:
+    """Return the text and each of its sentences and clauses that may be a question: after ".", "?", "!", ":" or ";"."""
+    parts = [part.strip() for part in _ENDS.split(text) if part.strip()]
+    asked = [part for part in parts if len(words(part)) >= SHORTEST] if len(parts) > 1 else []
+    return list(dict.fromkeys([text.strip(), *asked]))
