@@ -62,7 +62,9 @@ class EditableModel:
     def load(
         cls, name: str, *, dtype: torch.dtype | str | None = None, device: torch.device | str | None = None
     ) -> EditableModel:
-        """Load "lab:gpt" and its like, a directory or a hub id.
+        """Load "lab:gpt" and its like, a name such as "smollm2", a directory, a .gguf file or a hub id.
+
+        A .gguf file is converted into a checkpoint in the cache when it is first loaded.
 
         `dtype` defaults to the one the weights are stored in, `device` to the GPU where there is one.
 
