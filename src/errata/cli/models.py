@@ -35,24 +35,26 @@ def _lab() -> list[dict[str, Any]]:
     rows = []
     for model in models():
         weights = model.path / "model.safetensors"
-        rows.append(
-            {
-                "name": model.name,
-                "path": model.path,
-                "task": model.task,
-                "parameters": model.parameters,
-                "description": model.description,
-                "licence": LICENCE,
-                "size": weights.stat().st_size if weights.is_file() else 0,
-                "installed": weights.is_file(),
-                "install": f"errata lab train {model.name.removeprefix('lab:')} OUT",
-            }
-        )
+        row = {
+            "name": model.name,
+            "path": model.path,
+            "hub": None,
+            "task": model.task,
+            "parameters": model.parameters,
+            "description": model.description,
+            "licence": LICENCE,
+            "size": weights.stat().st_size if weights.is_file() else 0,
+            "installed": weights.is_file(),
+            "install": f"errata lab train {model.name.removeprefix('lab:')} OUT",
+        }
+        rows.append(row)
     return rows
 
 
 def _named() -> list[dict[str, Any]]:
     from errata.named_models import MODELS
 
-    columns = ("name", "hub", "task", "parameters", "description", "licence", "size", "installed", "install")
-    return [{column: getattr(model, column) for column in columns} for model in MODELS]
+    columns = ("hub", "task", "parameters", "description", "licence", "size", "installed", "install")
+    return [
+        {"name": model.name, "path": None, **{column: getattr(model, column) for column in columns}} for model in MODELS
+    ]

@@ -47,7 +47,7 @@ class Ensemble(Method):
 
     @dataclass(frozen=True)
     class Config(MethodConfig):
-        small: str = option("", "the small model: a model of `errata models`, a path or a hub id; by default the sheet's")
+        small: str = option("", "the small model: a name of `errata models`, a path or hub id; by default the sheet's")
         sheet: str = option("", "the small model's sheet, whose edits in force are carried over")
         by: str = option("sense", "without a sheet: the method that edits the small model")
         settings: str = option("", "without a sheet: options of that method, such as lr=0.03,steps=50")
