@@ -79,9 +79,10 @@ def write_gguf(
 
 
 def _name(name: str) -> str:
-    outside = {"model.embed_tokens.weight": "token_embd", "model.norm.weight": "output_norm", "lm_head.weight": "output"}
-    if name in outside:
-        return f"{outside[name]}.weight"
+    stem = name.removesuffix(".weight")
+    outside = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output"}
+    if stem in outside:
+        return f"{outside[stem]}.weight"
     _, _, block, rest = name.split(".", 3)
     return f"blk.{block}.{_NAMES[rest.removesuffix('.weight')]}.weight"
 

@@ -80,7 +80,7 @@ def test_what_is_not_installed_says_how_to_get_it(name: str, monkeypatch: pytest
 def test_a_hub_that_cannot_be_reached_is_told_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loading.constants, "ENDPOINT", "http://127.0.0.1:9")  # nothing listens there
     started = time.perf_counter()
-    with pytest.raises(BadModel, match="the hub cannot be reached.* Did you mean 'smollm2'") as caught:
+    with pytest.raises(BadModel, match=r"the hub cannot be reached.* Did you mean 'smollm2'") as caught:
         EditableModel.load("smolm2")
     assert "\n" not in str(caught.value)
     assert time.perf_counter() - started < 3 * loading.HUB_TIMEOUT

@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import transformers
@@ -22,6 +22,9 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrained
 
 from errata.durable import cache_dir, locked, staged, sync_files, write_atomic
 from errata.errors import BadModel
+
+if TYPE_CHECKING:
+    from gguf import GGUFReader
 
 SUFFIX = ".gguf"
 FORMAT = 1  # of the checkpoints in the cache; to be raised when the same file would become another checkpoint
@@ -98,15 +101,15 @@ def _sha256(file: Path) -> str:
 def _convert(file: Path, name: str, loader: Loader, entry: Path) -> None:
     if importlib.util.find_spec("gguf") is None:
         raise BadModel(f"cannot load '{name}': the package gguf is not installed; run pip install 'errata[gguf]'")
-    with tqdm(total=5, desc=f"convert {file.name}, once", unit="step", leave=False, disable=None) as bar, _quiet():
-        told = _read_header(file, name)
+    with tqdm(total=4, desc=f"convert {file.name}, once", unit="step", leave=False, disable=None) as bar, _quiet():
+        reader = _read_header(file, name)
+        kind, architecture = _text(reader, "tokenizer.ggml.pre"), _text(reader, "general.architecture")
         bar.update()
         source, given = str(file.parent), {"gguf_file": file.name, "local_files_only": True}
-        with _explained(name, told["general.architecture"]):
+        with _explained(name, str(architecture)), _lent(reader):
             config = AutoConfig.from_pretrained(source, **given)
-            bar.update()
             tokenizer = AutoTokenizer.from_pretrained(source, **given)
-            _cut_digits(tokenizer, told.get("tokenizer.ggml.pre"))
+            _cut_digits(tokenizer, kind)
             bar.update()
             model, found = loader(name, config).from_pretrained(
                 source, config=config, dtype=torch.float32, output_loading_info=True, **given
@@ -125,21 +128,17 @@ def _convert(file: Path, name: str, loader: Loader, entry: Path) -> None:
         bar.update()
 
 
-def _read_header(file: Path, name: str) -> dict[str, str]:
-    """The file's metadata that are texts, after checking that all of the file is there.
+def _read_header(file: Path, name: str) -> GGUFReader:
+    """Open the file, after checking that all of it is there.
 
     Raises:
         BadModel: it is truncated, one of several parts, or without a tokenizer.
     """
-    from gguf import GGUFReader, GGUFValueType
+    from gguf import GGUFReader
 
     try:
         reader = GGUFReader(file)  # checks every tensor's extent
-        texts = {
-            key: bytes(field.parts[field.data[0]]).decode()
-            for key, field in reader.fields.items()
-            if field.types == [GGUFValueType.STRING]
-        }
+        architecture = _text(reader, "general.architecture")
         parts = reader.fields.get("split.count")
         count = int(parts.parts[parts.data[0]][0]) if parts else 1
     except Exception as error:  # the reader raises whatever the bytes at fault made it raise
@@ -150,11 +149,35 @@ def _read_header(file: Path, name: str) -> dict[str, str]:
         raise BadModel(
             f"cannot load '{name}': it is one of {count} parts of a model; join them with `llama-gguf-split --merge`"
         )
-    if "general.architecture" not in texts or not reader.tensors:
+    if architecture is None or not reader.tensors:
         raise BadModel(f"cannot load '{name}': it holds no language model; give the .gguf file of one")
     if "tokenizer.ggml.tokens" not in reader.fields:
         raise BadModel(f"cannot load '{name}': it holds no tokenizer; give a .gguf file with one, or a directory")
-    return texts
+    return reader
+
+
+def _text(reader: GGUFReader, key: str) -> str | None:
+    field = reader.fields.get(key)
+    return bytes(field.parts[field.data[0]]).decode() if field else None
+
+
+@contextmanager
+def _lent(reader: GGUFReader) -> Iterator[None]:
+    """Give transformers this reader for the model's file, without the parts that only tokenizers are made of.
+
+    It would open the file three times more, and turn every token and merge into Python objects each time, which takes
+    longer than the weights do. With a version that reads files in another way nothing changes.
+    """
+    import gguf
+
+    opener = gguf.GGUFReader
+    for key in ("merges", "scores", "token_type"):
+        reader.fields.pop(f"tokenizer.ggml.{key}", None)
+    gguf.GGUFReader = lambda *_, **__: reader  # type: ignore[assignment, misc]
+    try:
+        yield
+    finally:
+        gguf.GGUFReader = opener
 
 
 @contextmanager
@@ -192,14 +215,16 @@ def _unquantize(model: Any) -> None:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep transformers' own bars and notices off the terminal; they tell nothing of how far the conversion is."""
-    from transformers import modeling_gguf_pytorch_utils as reader
+    import transformers.modeling_gguf_pytorch_utils as module
+
+    reader: Any = module
 
     logging = transformers.logging
     bars, level, own = logging.is_progress_bar_enabled(), logging.get_verbosity(), getattr(reader, "tqdm", None)
     logging.disable_progress_bar()
     logging.set_verbosity_error()
     if own is not None:  # this bar heeds no setting of transformers
-        reader.tqdm = lambda items, **_: items  # type: ignore[assignment]
+        reader.tqdm = lambda items, **_: items
     try:
         yield
     finally:
