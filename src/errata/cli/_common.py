@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from errata import named_models
 from errata.errors import BadSheet
 from errata.plain import plain
+from errata.registry import LAB_PREFIX
 
 if TYPE_CHECKING:
     from errata.editor import Editor
@@ -34,16 +36,9 @@ sheet_option = click.option(
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON array and nothing else.")
 dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would happen, and change nothing.")
-model_option = click.option(
-    "--model",
-    metavar="MODEL",
-    help="A lab model (lab:gpt), a directory or a hub id; by default the sheet's own.",
-)
-
-
-required_model_option = click.option(
-    "--model", required=True, metavar="MODEL", help="A lab model (lab:gpt), a directory or a hub id."
-)
+MODEL_HELP = "A name of `errata models` (lab:gpt), a directory, a .gguf file or a hub id"
+model_option = click.option("--model", metavar="MODEL", help=f"{MODEL_HELP}; by default the sheet's own.")
+required_model_option = click.option("--model", required=True, metavar="MODEL", help=f"{MODEL_HELP}.")
 
 
 def _parse_mapping(context: click.Context, option: click.Parameter, pairs: tuple[str, ...]) -> dict[str, str]:
@@ -143,13 +138,23 @@ def existing(path: Path) -> Path:
 
 
 def model_name(text: str) -> str:
-    """What a sheet calls a model: a directory's full path, so that it opens from anywhere.
+    """What a sheet calls a model: the full path of a directory or file, so that it opens from anywhere.
 
     Raises: UsageError for a sheet.
     """
     if is_sheet(Path(text)):
         raise click.UsageError(f"'{text}' is a sheet, not a model; name it with --sheet {text}")
-    return str(Path(text).resolve()) if Path(text).is_dir() else text
+    return str(Path(text).resolve()) if _is_stored(text) else text
+
+
+def names_model(text: str) -> bool:
+    """Whether a word is surely a model and not a prompt: a model's name, a directory or a .gguf file."""
+    return text.startswith(LAB_PREFIX) or named_models.find(text) is not None or _is_stored(text)
+
+
+def _is_stored(text: str) -> bool:
+    path = Path(text)
+    return path.is_dir() or (path.suffix.lower() == ".gguf" and path.is_file())
 
 
 def told(prompt: str, target: str, goal: str | None = None, rival: str | None = None) -> str:

@@ -47,14 +47,14 @@ def understood(words: Sequence[str], sheet: Path) -> tuple[str | None, list[str]
         with common.open_sheet(kept) as opened:
             base = str(opened.base["name"])
     first = common.model_name(words[0])
-    named = kept is None or first == base or words[0].startswith("lab:") or Path(words[0]).is_dir()
+    named = kept is None or first == base or common.names_model(words[0])
     if named and first != base and not explicit:
         kept = None
     prompts = _prompts(words[1:] if named else words)
     if not prompts:
         raise click.UsageError(
-            "give a model and a prompt: errata ask MODEL PROMPT (MODEL is lab:gpt, a directory or a hub id); "
-            "MODEL may be left out only with --sheet"
+            "give a model and a prompt: errata ask MODEL PROMPT (MODEL is lab:gpt, smollm2, a directory, a .gguf file "
+            "or a hub id); MODEL may be left out only with --sheet"
         )
     return first if named else None, prompts, kept
 

@@ -24,7 +24,7 @@ PROBLEMS = 1
 
 @click.command()
 @click.option("--recipe", help="A packaged recipe, or a YAML file; the options below change what it says.")
-@click.option("--model", help="A lab model (lab:gpt), a directory or a hub id.")
+@click.option("--model", help=f"{common.MODEL_HELP}.")
 @click.option("--dataset", help="A data set (`errata datasets`), or a file of edits.")
 @click.option("--methods", help="Methods by name, with options after colons: grace,grace:radius=4,ft")
 @click.option("--protocol", help="single, batch or sequential (the default).")

@@ -54,7 +54,7 @@ class Contender:
 class Recipe:
     """Everything that determines a benchmark's figures."""
 
-    model: str = parameter("", "lab model, directory or hub id")
+    model: str = parameter("", "lab model, directory, .gguf file or hub id")
     dataset: str = parameter("", "data set or file of edits")
     methods: tuple[Contender, ...] = field(default=(), metadata={"help": "by name, or with options and a label"})
     title: str = parameter("", "what the report is called")

@@ -47,7 +47,7 @@ class Ensemble(Method):
 
     @dataclass(frozen=True)
     class Config(MethodConfig):
-        small: str = option("", "the small model: a lab model, a directory or a hub id; by default the sheet's")
+        small: str = option("", "the small model: a name of `errata models`, a path or hub id; by default the sheet's")
         sheet: str = option("", "the small model's sheet, whose edits in force are carried over")
         by: str = option("sense", "without a sheet: the method that edits the small model")
         settings: str = option("", "without a sheet: options of that method, such as lr=0.03,steps=50")
@@ -61,7 +61,7 @@ class Ensemble(Method):
         super().__init__(config)
         given = {name: getattr(self.config, name) for name in ("small", "sheet")}
         # A sheet records the options, and may be opened from anywhere.
-        places = {name: str(Path(place).resolve()) for name, place in given.items() if place and Path(place).is_dir()}
+        places = {name: str(Path(place).resolve()) for name, place in given.items() if place and Path(place).exists()}
         self.config = dataclasses.replace(self.config, **places)
         if self.config.beta != "auto" and not 0 < self.config.beta <= 1:
             raise BadConfig(f"option 'beta' is {self.config.beta}; give auto, or a number above 0 and at most 1")

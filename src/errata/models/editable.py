@@ -21,6 +21,7 @@ from errata.models.arch import Arch
 from errata.models.chat import ChatFormat
 from errata.models.encoding import Batch, Side
 from errata.models.prefix import Prefix
+from errata.progress import Progress
 
 
 class EditableModel:
@@ -37,6 +38,7 @@ class EditableModel:
         labels: the label names of a classifier in id order, else empty.
         pad_id: what padding is filled with; the end token where the tokenizer has no pad token.
         chat: how its conversations are written; None for a model without a chat template.
+        progress: where long work on it is shown; nowhere by default.
     """
 
     def __init__(
@@ -59,13 +61,16 @@ class EditableModel:
         self.pad_id = encoding.pad_id(tokenizer)
         self.chat = ChatFormat.of(tokenizer) if self.task == "causal" else None
         self.appends_end = encoding.appends_end(tokenizer)
+        self.progress = Progress()
         self._accepts = frozenset(inspect.signature(model.forward).parameters)
 
     @classmethod
     def load(
         cls, name: str, *, dtype: torch.dtype | str | None = None, device: torch.device | str | None = None
     ) -> EditableModel:
-        """Load "lab:gpt" and its like, a directory or a hub id.
+        """Load "lab:gpt" and its like, a name such as "smollm2", a directory, a .gguf file or a hub id.
+
+        A .gguf file is converted into a checkpoint in the cache when it is first loaded.
 
         `dtype` defaults to the one the weights are stored in, `device` to the GPU where there is one.
 

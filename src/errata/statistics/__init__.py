@@ -3,7 +3,7 @@
 Knows models without their patches, and text. It knows no method and no edit.
 """
 
-from errata.statistics.cache import cache_dir
+from errata.durable import cache_dir
 from errata.statistics.corpus import Corpus, corpus_for, packaged_prose
 from errata.statistics.identity import original_fingerprint
 from errata.statistics.moments import Need, SecondMoment, is_cached, second_moments

@@ -9,29 +9,20 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
-from platformdirs import user_cache_path
 from safetensors import SafetensorError
 from torch import Tensor
 
-from errata.durable import staged, write_synced
+from errata.durable import cache_dir, staged, write_synced
 
-VARIABLE = "ERRATA_CACHE"
 _CARD, _TENSORS = "card.json", "tensors.safetensors"
 
 log = logging.getLogger(__name__)
-
-
-def cache_dir() -> Path:
-    """Where Errata keeps what it can compute again: $ERRATA_CACHE, else the user's cache directory."""
-    given = os.environ.get(VARIABLE)
-    return Path(given).expanduser() if given else user_cache_path("errata")
 
 
 def address(kind: str, key: Mapping[str, Any]) -> Path:

@@ -6,9 +6,11 @@ sets and the lab lie above this floor and are asked by name.
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import json
 import random
+import re
 from collections.abc import Mapping
 from functools import cache as once
 from typing import TYPE_CHECKING, Any
@@ -19,7 +21,7 @@ from errata.scope.lessons import Lesson
 from errata.scope.scorer import Scorer
 from errata.scope.vocabulary import Vocabulary
 from errata.statistics import cache, kept
-from errata.statistics.corpus import FACTS
+from errata.statistics.corpus import FACTS, packaged_prose
 from errata.statistics.phrasings import SPLITS
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ KIND = "scope"
 VERSION = 1
 OTHERS = 3  # questions about the same subject in a lesson
 PROSE = 1000  # sentences of ordinary text
+_SENTENCE = re.compile(r"(?<=[.!?])\s+")
 # Relations that ask for nearly the same; one is no foreign question to the other.
 ALIKE = (
     {"P103", "P1412", "language", "P37", "P364"}, {"P30", "continent"}, {"P106", "P101", "P39", "P136"},
@@ -106,11 +109,11 @@ def _plain(templates: Any, relation: str) -> list[str]:
 
 @once
 def _prose() -> tuple[str, ...]:
-    text = importlib.import_module("errata.statistics.corpus").packaged_prose()
-    return tuple(list(text.texts())[:PROSE])
+    sentences = [one.strip() for text in packaged_prose().texts for one in _SENTENCE.split(text) if one.strip()]
+    return tuple(random.Random(0).sample(sentences, PROSE))
 
 
 @once
 def _digest() -> str:
     told = [[one.subject, one.relation, *one.wordings, *one.others] for one in lessons()]
-    return importlib.import_module("hashlib").sha256(json.dumps(told).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()

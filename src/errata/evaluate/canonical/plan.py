@@ -48,7 +48,7 @@ class Entrant:
 class Plan:
     """Everything that determines a study's figures."""
 
-    model: str = parameter("", "lab model, directory or hub id")
+    model: str = parameter("", "lab model, directory, .gguf file or hub id")
     tasks: tuple[str, ...] = parameter((), "sets of canonical examples, from the package or as NAME=PATH")
     methods: tuple[Entrant, ...] = parameter((), "by name, or with options, a label and a sweep")
     title: str = parameter("", "what the report is called")

@@ -32,16 +32,19 @@ class PublishedBackpack:
     """Makes a `BackpackForCausalLM` of what was published; to be used as transformers' auto classes are."""
 
     @staticmethod
-    def from_pretrained(source: str, dtype: torch.dtype | str | None = None) -> BackpackForCausalLM:
+    def from_pretrained(
+        source: str, dtype: torch.dtype | str | None = None, local_files_only: bool = False
+    ) -> BackpackForCausalLM:
         """The model at a directory or hub id.
 
         Raises:
             BadModel: parameters are missing.
         """
-        told, _ = PreTrainedConfig.get_config_dict(source)
+        told, _ = PreTrainedConfig.get_config_dict(source, local_files_only=local_files_only)
         loaded: Any = BackpackForCausalLM.from_pretrained(
-            source, config=_config(told), dtype=dtype, key_mapping=NAMES, output_loading_info=True
-        )
+            source, config=_config(told), dtype=dtype, key_mapping=NAMES, output_loading_info=True,
+            local_files_only=local_files_only,
+        )  # fmt: skip
         model, found = loaded
         if missing := sorted(found["missing_keys"]):
             raise BadModel(
