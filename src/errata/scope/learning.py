@@ -23,7 +23,7 @@ from errata.scope.vocabulary import Vocabulary
 
 RATES = {"neighbour": 0.01, "same_subject": 0.03, "text": 0.001}
 """Share of each kind of foreign text that may be taken for an edit's question."""
-DIMENSIONS = 128
+DIMENSIONS = 256
 STEPS = 400
 LESSONS = 48  # in one step
 LEARNING_RATE = 2e-2  # of the projection, in units of its own spread

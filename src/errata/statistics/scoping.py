@@ -34,7 +34,7 @@ PROSE = 1000  # sentences of ordinary text
 _SENTENCE = re.compile(r"(?<=[.!?])\s+")
 # Relations that ask for nearly the same; one is no foreign question to the other.
 ALIKE = (
-    {"P103", "P1412", "language", "P37", "P364"}, {"P30", "continent"}, {"P106", "P101", "P39", "P136"},
+    {"P103", "P1412", "language", "P37", "P364"}, {"P30", "continent"}, {"P106", "P101", "P39", "P136", "P413"},
     {"P27", "P495", "demonym", "P19", "P740"}, {"P159", "P740", "P937", "P19", "P20", "state"},
     {"industry", "sector"}, {"P178", "P449", "P108"}, {"birth-year", "founded", "took-office"},
 )  # fmt: skip
@@ -74,9 +74,13 @@ def lessons() -> tuple[Lesson, ...]:
     rows = [row for split in SPLITS for row in datasets.get(FACTS).rows(split)]
     relations = sorted({row["relation"] for row in rows})
     made = [_about_fact(row, relations, questions.templates, rng) for row in _spread(rows, rng)]
+    known = {lesson.subject.casefold() for lesson in made}
     for edit in datasets.get("zsre").training():
-        others = tuple(probe.prompt for probe in edit.locality if probe.kind == "same_subject")[:OTHERS]
-        made.append(Lesson(edit.subject or edit.prompt, (edit.prompt, *edit.rephrases), others, "zsre"))
+        subject = edit.subject or edit.prompt
+        if subject.casefold() not in known:  # a second question about a subject may be the first one in other words
+            known.add(subject.casefold())
+            # Its probes about the same subject often ask for the very same in other words, so they are no others.
+            made.append(Lesson(subject, (edit.prompt, *edit.rephrases), (), "zsre"))
     return tuple(made)
 
 
