@@ -33,12 +33,16 @@ Accept = Callable[[Sequence[EditResult]], None]  # looks at edits that are on tr
 
 @dataclass(frozen=True)
 class Receipt:
-    """The outcome of `Editor.edit`: one result per edit, in the order given, failures included."""
+    """The outcome of `Editor.edit`: one result per edit, in the order given, failures included.
+
+    `how` says in one line which method edited, and where.
+    """
 
     method: str
     results: tuple[EditResult, ...]
     seconds: float
     dry_run: bool = False
+    how: str = ""
 
     @property
     def ids(self) -> list[str]:
@@ -77,26 +81,42 @@ class Firing:
     token: str
     distance: float
     radius: float
+    score: float | None = None
+
+    @property
+    def why(self) -> str:
+        """Where it fired and how near it was."""
+        if self.score is not None:
+            return f"the question is in its scope, score {self.score:.2f} (in scope above 0)"
+        return (
+            f"block {self.layer}, token {self.position} {self.token!r}, "
+            f"distance {self.distance:.3g} within radius {self.radius:.3g}"
+        )
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why the model answers as it does: its answer now and without any edit, and which edits had a part in it."""
+    """Why the model answers as it does: its answer now and without any edit, and which edits had a part in it.
+
+    `near` are edits that were compared with the question and did not answer it, with their scores.
+    """
 
     prompt: str
     answer: str
     before: str
     firings: tuple[Firing, ...]
     weights: tuple[str, ...]
+    near: tuple[tuple[str, float], ...] = ()
 
     def __str__(self) -> str:
         lines = [f"{self.prompt} -> {self.answer!r} (without edits: {self.before!r})"]
-        lines += [
-            f"  this answer came from edit {fired.edit} ({fired.edit_prompt!r} -> {fired.target!r}): "
-            f"block {fired.layer}, "
-            f"token {fired.position} {fired.token!r}, distance {fired.distance:.3g} within radius {fired.radius:.3g}"
+        told = [
+            f"  this answer came from edit {fired.edit} ({fired.edit_prompt!r} -> {fired.target!r}): {fired.why}"
             for fired in self.firings
         ]
+        lines += list(dict.fromkeys(told))
+        if self.near:
+            lines.append("  not in scope: " + ", ".join(f"{id} ({score:.2f})" for id, score in self.near))
         if self.weights:
             lines.append(f"  weight edits in force on every answer: {', '.join(self.weights)}")
         if not self.firings and not self.weights:

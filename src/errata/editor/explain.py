@@ -5,6 +5,7 @@ Knows codebooks and routers, which can name what fired, and other patches, which
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 
 from errata.editor.answers import Explanation, Firing
@@ -12,11 +13,14 @@ from errata.editor.stack import Stack
 from errata.journal.history import State
 from errata.models import EditableModel
 from errata.models.encoding import prompt_ids
+from errata.patches.base import Patch
 from errata.patches.codebook import CodebookPatch
 from errata.patches.codebook import Firing as RawFiring
 from errata.patches.router import RouterPatch
+from errata.patches.scoped import ScopedPatch
+from errata.prompts import Conversation
 
-_NAMING = (CodebookPatch, RouterPatch)  # an adaptor's gate is shared by the edits of a call
+_NAMING = (CodebookPatch, RouterPatch, ScopedPatch)  # an adaptor's gate is shared by the edits of a call
 
 
 def explain(
@@ -33,7 +37,20 @@ def explain(
     ids = prompt_ids(model, [prompt])[0]
     firings = tuple(_told(model, state, ids, fired) for fired in raw)
     weights = tuple(id for patch in patches if not isinstance(patch, _NAMING) for id in patch.edits)
-    return Explanation(prompt, answer, before, firings, weights)
+    near = _near(model, patches, prompt, {fired.edit for fired in raw})
+    return Explanation(prompt, answer, before, firings, weights, near)
+
+
+def _near(
+    model: EditableModel, patches: Sequence[Patch], prompt: str, fired: Collection[str]
+) -> tuple[tuple[str, float], ...]:
+    """Edits that the question was compared with and that did not answer it."""
+    if not isinstance(prompt, Conversation):
+        return ()
+    asked = [message.content for message in prompt.messages if message.role == "user"]
+    earlier = asked[-2] if len(asked) > 1 else None
+    found = [patch.decide(model, asked[-1], earlier) for patch in patches if isinstance(patch, ScopedPatch)]
+    return tuple(one for decision in found for one in decision.scores if one[0] not in fired)
 
 
 def _told(model: EditableModel, state: State, ids: list[int], fired: RawFiring) -> Firing:
@@ -49,4 +66,5 @@ def _told(model: EditableModel, state: State, ids: list[int], fired: RawFiring) 
         str(token),
         fired.distance,
         fired.radius,
+        fired.score,
     )

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from errata.editor.answers import Accept, Difference, EditResult, Explanation, Receipt, Undone
+from errata.editor.choosing import AUTO, check_name, describe_method, make_method
 from errata.editor.explain import explain
 from errata.editor.fitting import Settled, settle
 from errata.editor.naming import named
@@ -31,7 +32,7 @@ from errata.edits import Edit
 from errata.errors import BadConfig, BadSheet, WrongModel
 from errata.journal.events import Event, Outcome, PatchFile, Recipe, Stamp
 from errata.journal.history import State
-from errata.methods._base import Method, create
+from errata.methods._base import Method
 from errata.models import EditableModel
 from errata.patches.base import Patch
 from errata.patches.export import export_lora, export_merged
@@ -137,7 +138,7 @@ class Editor:
     def edit(
         self,
         edits: Edit | Sequence[Edit],
-        method: str = "grace",
+        method: str = AUTO,
         *,
         batch_size: int | None = None,
         dry_run: bool = False,
@@ -149,7 +150,8 @@ class Editor:
 
         Args:
             edits: what to correct. An edit of a prompt that was edited before supersedes the older one.
-            method: a name from `errata methods`; `options` are fields of its Config (radius=3.0).
+            method: a name from `errata methods`, or "auto" (see `editor.choosing`); `options` are fields of its Config
+                (radius=3.0).
             batch_size: edits solved together; all of one call by default, 1 for a stream.
             dry_run: say what would happen, and leave model and sheet as they are.
             progress: show a bar with rate and time left.
@@ -159,22 +161,24 @@ class Editor:
         An edit whose target is not reached is reported as failed in the receipt, and leaves nothing behind.
         Raises: UnknownName, BadConfig, BadEdit before anything is applied; edits before an interrupt stay.
         """
-        maker = create(method, options)
+        check_name(method, options)
         self.refresh()
         asked = [self.read_edit(edit) for edit in ([edits] if isinstance(edits, Edit) else edits)]
         batch = named(resolve_replacements(self.editable, asked), self._state)
+        maker = make_method(method, options, self.editable, batch)
         maker.check(batch)
         Aims.of(self.editable, batch)  # what cannot be read is refused before anything is applied
         size = len(batch) if batch_size is None else batch_size
         if size < 1:
             raise BadConfig(f"batch size {size} is too small; use 1 or more")
         started, results = time.perf_counter(), []
-        with tqdm(total=len(batch), unit="edit", desc=method, disable=not progress) as bar:
+        with tqdm(total=len(batch), unit="edit", desc=maker.name, disable=not progress) as bar:
             for start in range(0, len(batch), size):
                 results += self._apply(maker, batch[start : start + size], dry_run, accept)
                 bar.set_postfix(failed=sum(result.status == "failed" for result in results))
                 bar.update(len(results) - bar.n)
-        return Receipt(method, tuple(results), time.perf_counter() - started, dry_run)
+        seconds = time.perf_counter() - started
+        return Receipt(maker.name, tuple(results), seconds, dry_run, describe_method(maker, self.editable))
 
     def _apply(self, maker: Method, edits: list[Edit], dry_run: bool, accept: Accept | None) -> list[EditResult]:
         """Fit, check, write, record and attach one batch: the model and the sheet change together or not at all."""

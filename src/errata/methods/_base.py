@@ -34,14 +34,15 @@ def register_method(
     needs_training: bool = False,
     tasks: Sequence[str] = TASKS,
     goals: Sequence[Goal] = (),
+    chat: bool = False,
 ) -> Callable[[M], M]:
     """Register a method under `name`.
 
     `patch` is the kind of patch it leaves, `paper` an identifier such as arXiv:…, `tasks` the kinds of models it edits,
-    `goals` those of the canonical examples that it takes besides answers.
+    `goals` those of the canonical examples that it takes besides answers, `chat` whether it edits conversations alone.
     """
     return METHODS.register(
-        name, paper=paper, patch=patch, needs_training=needs_training, tasks=tuple(tasks), goals=tuple(goals)
+        name, paper=paper, patch=patch, needs_training=needs_training, tasks=tuple(tasks), goals=tuple(goals), chat=chat
     )
 
 

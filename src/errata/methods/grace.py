@@ -8,6 +8,7 @@ a call are trained together on the blocks above the site, and training stops onc
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -63,6 +64,9 @@ class Grace(Method):
         if not isinstance(previous, CodebookPatch):
             return False
         return (previous.layer, previous.rules) == (site(model, self.config.layer), self._rules(model))
+
+    def settled(self, model: EditableModel) -> Config:
+        return dataclasses.replace(self.config, layer=site(model, self.config.layer))
 
     def _rules(self, model: EditableModel) -> Rules:
         return Rules.at(model.dtype, self.config.variant)

@@ -48,17 +48,20 @@ class ChatFormat:
         plain = cls(tokenizer, dict(options or {}))
         user, said = (Message("user", PROBES[0]), Message("assistant", PROBES[1]))
         try:
-            asked, later = plain.text([user]), plain.text([user, said, user])
+            asked, other = plain.ids([user]), plain.ids([Message("user", PROBES[1])])
+            later = plain.ids([user, said, user])
             spoken = str(plain._apply([user, said], add_generation_prompt=False))
         except BadEdit as error:
             raise BadModel(f"{error}; give the tokenizer a chat template that renders user and assistant turns") from None
-        opening = asked.rpartition(PROBES[0])[2]
-        before, again = asked.rpartition(PROBES[0])[0], later.rpartition(PROBES[0])[0]
-        header = _common_ending(before, again.rpartition(PROBES[1])[2])
+        # Read off whole renderings: pieces tokenised by themselves may have other boundaries.
+        opening = _common_ending(asked, other)
+        size = len(asked) - _common_beginning(asked, other) - len(opening)
+        same = _common_ending(asked, later)
+        header = same[: len(same) - len(opening) - size]
         after = plain._ids(spoken.rpartition(PROBES[1])[2])
         special = set(cast(list[int], tokenizer.all_special_ids)) | set(tokenizer.get_added_vocab().values())
         end = next((id for id in after if id in special), after[0] if after else None)
-        return cls(tokenizer, plain.options, tuple(plain._ids(header)), tuple(plain._ids(opening)), end)
+        return cls(tokenizer, plain.options, tuple(header), tuple(opening), end)
 
     def text(self, messages: Sequence[Message]) -> str:
         """Render messages up to where the answer begins.
@@ -97,11 +100,14 @@ class ChatFormat:
         return list(cast(list[int], self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]))
 
 
-def _common_ending(one: str, other: str) -> str:
-    size = 0
-    while size < min(len(one), len(other)) and one[-1 - size] == other[-1 - size]:
-        size += 1
-    return one[len(one) - size :]
+def _common_beginning(one: Sequence[int], other: Sequence[int]) -> int:
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((place for place, (mine, theirs) in pairs if mine != theirs), min(len(one), len(other)))
+
+
+def _common_ending(one: Sequence[int], other: Sequence[int]) -> list[int]:
+    size = _common_beginning(one[::-1], other[::-1])
+    return list(one[len(one) - size :])
 
 
 def render(chat: ChatFormat | None, prompt: str) -> tuple[str, bool]:

@@ -103,8 +103,9 @@ def _taken(cache: Cache | None, before: int) -> tuple[Seam, dict[Hashable, list[
     """The seam and the layers after it, by run, taken out of the cache; a new seam where nothing was read before."""
     layers: list[Any] = [] if cache is None else cache.layers
     place = next((place for place, layer in enumerate(layers) if isinstance(layer, Seam)), len(layers))
-    tail = layers[place:]
-    del layers[place:]
+    own = 1 + sum(count for _, count in layers[place].runs) if place < len(layers) else 0
+    tail = layers[place : place + own]  # what others keep in the cache stays where it is
+    del layers[place : place + own]
     if not before:
         return Seam(), {}
     if not tail or tail[0].get_seq_length() != before:

@@ -25,6 +25,7 @@ from errata.patches.codebook import CodebookPatch
 from errata.patches.logits import LogitsPatch
 from errata.patches.residual import ResidualPatch
 from errata.patches.router import RouterPatch
+from errata.patches.scoped import ScopedPatch
 from errata.patches.senses import SensePatch
 from errata.patches.weights import WeightPatch
 
@@ -33,7 +34,9 @@ SUFFIX = ".safetensors"
 
 _KINDS: dict[str, type[Patch]] = {
     kind.kind: kind
-    for kind in (WeightPatch, CodebookPatch, AdaptorPatch, RouterPatch, SensePatch, LogitsPatch, ResidualPatch)
+    for kind in (
+        WeightPatch, CodebookPatch, AdaptorPatch, RouterPatch, SensePatch, LogitsPatch, ResidualPatch, ScopedPatch
+    )
 }
 _KEY = "errata"  # of the header, in the metadata
 

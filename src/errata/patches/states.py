@@ -34,6 +34,7 @@ class Firing:
         distance: of the state from the key, L2. It is at most `radius`. Of a gate: minus its logit, within 0. Of a
             router: of the prompt's embedding from the edit's.
         layer: index of the block; 0 for a router, which takes over the whole model, at the prompt's last token.
+        score: by how much a question is in the edit's scope; None where a distance decides.
     """
 
     row: int
@@ -42,6 +43,7 @@ class Firing:
     distance: float
     radius: float
     layer: int
+    score: float | None = None
 
 
 class StatePatch(RecordedPatch):

@@ -45,7 +45,7 @@ class Index:
     def __init__(self, scorer: Scorer, encoder: Encoder, vocabulary: Vocabulary, questions: Iterable[str]) -> None:
         self._scorer, self._encoder, self._vocabulary = scorer, encoder, vocabulary
         self.questions = tuple(questions)
-        self._bags = [vocabulary.rarities(question) for question in self.questions]
+        self._bags = [vocabulary.bag(question) for question in self.questions]
         self._same: dict[tuple[str, ...], int] = {tuple(words(q)): place for place, q in enumerate(self.questions)}
         self._vectors = scorer.place(encoder.encode(self.questions))
 
@@ -76,7 +76,7 @@ class Index:
 
     def _scored(self, view: str, cosines: Tensor) -> list[tuple[int, float]]:
         near, keys = cosines.topk(min(CANDIDATES, len(cosines)))
-        bag = self._vocabulary.rarities(view)
+        bag = self._vocabulary.bag(view)
         pairs = [(self._bags[key], bag) for key in keys.tolist()]
         scores = self._scorer.score(features(near, pairs)).tolist()
         found = list(zip(keys.tolist(), scores, strict=True))

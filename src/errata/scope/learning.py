@@ -17,7 +17,7 @@ from torch.nn.functional import cross_entropy, normalize, softplus
 
 from errata.scope.encoders import Encoder
 from errata.scope.index import Index
-from errata.scope.lessons import Lesson, politely, split
+from errata.scope.lessons import Lesson, politely, split, swapped
 from errata.scope.scorer import WIDTH, Scorer, features
 from errata.scope.vocabulary import Vocabulary
 
@@ -28,6 +28,7 @@ STEPS = 400
 LESSONS = 48  # in one step
 LEARNING_RATE = 2e-2  # of the projection, in units of its own spread
 LEARNED = 0.75  # share of the subjects that the projection and the weights are learned on
+NEIGHBOURS = 2  # texts of other subjects made for a lesson
 EVERY = 20  # steps between two reports of progress
 
 Report = Callable[[int], None]
@@ -72,18 +73,16 @@ class _Cards:
 
     def __init__(self, lessons: Sequence[Lesson], encoder: Encoder, seed: int) -> None:
         rng = random.Random(seed)
-        self.lessons = lessons
+        self.lessons, groups = lessons, _by_relation(lessons)
+        self.relations = {name: [lessons.index(one) for one in group] for name, group in groups.items()}
         self.texts: list[str] = []
         self.wordings: list[list[int]] = []
         self.others: list[list[int]] = []
         for lesson in lessons:
             polite = [politely(wording, rng) for wording in rng.sample(lesson.wordings, min(2, len(lesson.wordings)))]
             self.wordings.append(self._add([*lesson.wordings, *polite]))
-            self.others.append(self._add(lesson.others))
+            self.others.append(self._add([*lesson.others, *_neighbours(lesson, groups[lesson.relation], rng)]))
         self.vectors = encoder.encode(self.texts)
-        self.relations: dict[str, list[int]] = {}
-        for place, lesson in enumerate(lessons):
-            self.relations.setdefault(lesson.relation, []).append(place)
 
     def _add(self, texts: Sequence[str]) -> list[int]:
         first = len(self.texts)
@@ -99,6 +98,19 @@ class _Cards:
             drawn |= dict.fromkeys(rng.sample(places, min(8, len(places))))
         drawn |= dict.fromkeys(rng.sample(range(len(self.lessons)), min(count // 4 + 1, len(self.lessons))))
         return list(drawn)[:count]
+
+
+def _by_relation(lessons: Sequence[Lesson]) -> dict[str, list[Lesson]]:
+    groups: dict[str, list[Lesson]] = {}
+    for lesson in lessons:
+        groups.setdefault(lesson.relation, []).append(lesson)
+    return groups
+
+
+def _neighbours(lesson: Lesson, group: Sequence[Lesson], rng: random.Random) -> list[str]:
+    """The question about other subjects of which it is asked too, in its own wordings."""
+    drawn = (swapped(lesson, rng.choice(group), rng) for _ in range(NEIGHBOURS))
+    return [text for text in drawn if text is not None and lesson.subject not in text]
 
 
 def _project(cards: _Cards, report: Report, seed: int) -> tuple[Tensor, Tensor]:
@@ -145,7 +157,7 @@ def _weigh(
     asked = [text for _, text in own] + strange
     placed = draft.place(cards.vectors)
     cosines = placed[asked] @ placed[[cards.wordings[place][0] for place in keys]].T
-    bags = [vocabulary.rarities(text) for text in cards.texts]
+    bags = [vocabulary.bag(text) for text in cards.texts]
     # Beside its own question a text is compared with the nearest others alone: those decide.
     near = cosines.topk(min(6, len(keys)), dim=1).indices
     rows = torch.arange(len(asked))[:, None].expand_as(near)
@@ -186,8 +198,10 @@ def _bounded(
     kept = set(subjects[::2])
     keys = [lesson for lesson in lessons if lesson.subject in kept]
     index = Index(draft, encoder, vocabulary, [lesson.wordings[0] for lesson in keys])
+    rng, groups = random.Random(0), _by_relation([one for one in lessons if one.subject not in kept])
+    beside = [text for one in keys for text in _neighbours(one, groups.get(one.relation, [one]), rng)]
     foreign = {
-        "neighbour": [text for one in lessons if one.subject not in kept for text in one.wordings[:3]],
+        "neighbour": [*beside, *(text for one in lessons if one.subject not in kept for text in one.wordings[:2])],
         "same_subject": [text for lesson in keys for text in lesson.others],
         "text": list(prose),
     }

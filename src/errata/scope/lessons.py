@@ -6,7 +6,7 @@ Knows texts only; where they come from is the caller's concern.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 POLITE = (
@@ -41,14 +41,15 @@ def politely(question: str, rng: random.Random) -> str:
     return frame.replace("{}", asked)
 
 
+def swapped(lesson: Lesson, other: Lesson, rng: random.Random) -> str | None:
+    """Return the question in one of its wordings about another subject; None where the wording does not name its own."""
+    wording = rng.choice(lesson.wordings)
+    return wording.replace(lesson.subject, other.subject) if lesson.subject in wording else None
+
+
 def split(lessons: Sequence[Lesson], share: float, seed: int) -> tuple[list[Lesson], list[Lesson]]:
     """Divide lessons by subject: none is in both parts, and about `share` of the subjects in the first."""
     subjects = sorted({lesson.subject for lesson in lessons})
     random.Random(seed).shuffle(subjects)
     first = set(subjects[: round(share * len(subjects))])
     return [one for one in lessons if one.subject in first], [one for one in lessons if one.subject not in first]
-
-
-def texts_of(lessons: Sequence[Lesson], wanted: Callable[[Lesson], Sequence[str]]) -> list[tuple[int, str]]:
-    """Return (place of the lesson, text) for every text wanted of each."""
-    return [(place, text) for place, lesson in enumerate(lessons) for text in wanted(lesson)]

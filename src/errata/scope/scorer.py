@@ -15,10 +15,13 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from errata.errors import BadPatch
+from errata.scope.vocabulary import Bag
 
 KNOTS = (0.5, 0.75)  # where the slope of closeness may change
+TINY = 1e-6
 RAREST = 8.0  # rarity of a word that counts as one whole unit when it is missing
-WIDTH = 4 + len(KNOTS) + 1  # of the features
+BAGS = 6  # features of the words
+WIDTH = 1 + len(KNOTS) + BAGS  # of all features
 
 
 @dataclass(frozen=True)
@@ -72,16 +75,28 @@ def closeness(cosines: Tensor) -> Tensor:
     return torch.stack([cosines, *((cosines - knot).clamp_min(0) for knot in KNOTS)], -1)
 
 
-def shared(key: Mapping[str, float], query: Mapping[str, float]) -> list[float]:
-    """Features of two bags of words with rarities: each one's share that the other covers, and what is missing most."""
-    common = sum(rarity for word, rarity in key.items() if word in query)
-    covered, covering = common / (sum(key.values()) + 1e-6), common / (sum(query.values()) + 1e-6)
-    lacks = max((rarity for word, rarity in key.items() if word not in query), default=0.0)
-    adds = max((rarity for word, rarity in query.items() if word not in key), default=0.0)
-    return [covered, covering, -lacks / RAREST, -adds / RAREST]
+def shared(key: Bag, query: Bag) -> list[float]:
+    """Features of two bags: what each covers of the other, the rarest word that is missing, and names that are.
+
+    Of two questions that differ in whom they are about, each has names that the other lacks.
+    """
+    mine, theirs = key.rarities, query.rarities
+    common = sum(rarity for word, rarity in mine.items() if word in theirs)
+    covered, covering = common / (sum(mine.values()) + TINY), common / (sum(theirs.values()) + TINY)
+    lacks = max((rarity for word, rarity in mine.items() if word not in theirs), default=0.0)
+    adds = max((rarity for word, rarity in theirs.items() if word not in mine), default=0.0)
+    lost, strange = _unshared(key, query), _unshared(query, key)
+    return [covered, covering, -lacks / RAREST, -adds / RAREST, -lost, -min(lost, strange)]
 
 
-def features(cosines: Tensor, pairs: Sequence[tuple[Mapping[str, float], Mapping[str, float]]]) -> Tensor:
+def _unshared(one: Bag, other: Bag) -> float:
+    """Share of the names of one, by rarity, that the other lacks."""
+    whole = sum(one.rarities[name] for name in one.names)
+    missing = sum(one.rarities[name] for name in one.names if name not in other.rarities)
+    return missing / (whole + TINY)
+
+
+def features(cosines: Tensor, pairs: Sequence[tuple[Bag, Bag]]) -> Tensor:
     """(n, WIDTH): of pairs of bags with the cosines (n,) of their vectors."""
-    bags = torch.tensor([shared(key, query) for key, query in pairs]).reshape(len(pairs), 4)
+    bags = torch.tensor([shared(key, query) for key, query in pairs]).reshape(len(pairs), BAGS)
     return torch.cat([closeness(cosines), bags], -1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import weakref
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, cast
 
@@ -21,8 +22,17 @@ if TYPE_CHECKING:
     from errata.models import EditableModel
 
 COMMON = 250  # pieces below this number are bytes, signs and the commonest words, which tell nothing
+SPLIT = 2.0  # how much rarer a word is for every piece more that it takes: short pieces are common by themselves
 FLOOR = 0.1  # weight that even the commonest word has in a weighted mean
 _KNOWN: weakref.WeakKeyDictionary[nn.Module, Vocabulary] = weakref.WeakKeyDictionary()
+
+
+@dataclass(frozen=True)
+class Bag:
+    """The distinct words of a text with their rarities, and those of them that are names."""
+
+    rarities: dict[str, float]
+    names: frozenset[str]
 
 
 class Vocabulary:
@@ -38,7 +48,7 @@ class Vocabulary:
         self._table = table
         self._mean = table.float().mean(0).cpu()
         self.width = table.shape[1]
-        self._words: dict[str, tuple[float, Tensor]] = {}
+        self._words: dict[str, tuple[float, Tensor, bool]] = {}
 
     @classmethod
     def of(cls, model: EditableModel) -> Vocabulary:
@@ -63,17 +73,20 @@ class Vocabulary:
         """Return the (d,) centred, normalised mean embedding of a word's pieces."""
         return self._look(word)[1]
 
-    def rarities(self, text: str) -> dict[str, float]:
-        """Return the distinct words of a text with their rarities."""
-        return {word: self.rarity(word) for word in words(text)}
+    def bag(self, text: str) -> Bag:
+        """Return the distinct words of a text."""
+        read = dict.fromkeys(words(text))
+        return Bag({word: self.rarity(word) for word in read}, frozenset(word for word in read if self._look(word)[2]))
 
-    def _look(self, word: str) -> tuple[float, Tensor]:
+    def _look(self, word: str) -> tuple[float, Tensor, bool]:
+        """Rarity and vector of a word as it is usually written, and whether that is with a capital: then it is a name."""
         if word not in self._words:
-            spelt = {word, word.capitalize(), word.upper()}  # a name is one piece only as it is usually written
-            pieces = [self._pieces(f" {one}") for one in sorted(spelt)]
-            rarity, ids = min((sum(map(_rank, ids)), ids) for ids in pieces)
+            spelt = {one: self._pieces(f" {one}") for one in (word, word.capitalize(), word.upper())}
+            ranks = {one: sum(map(_rank, ids)) + SPLIT * (len(ids) - 1) for one, ids in spelt.items()}
+            usual = min(ranks, key=lambda one: ranks[one])
+            ids = spelt[usual]
             vectors = self._table[torch.tensor(ids, device=self._table.device)].float().cpu() - self._mean
-            self._words[word] = rarity, nn.functional.normalize(vectors.mean(0), dim=0)
+            self._words[word] = ranks[usual], nn.functional.normalize(vectors.mean(0), dim=0), usual != word
         return self._words[word]
 
     def _pieces(self, text: str) -> list[int]:

@@ -1,0 +1,81 @@
+"""Which method serves when none is named: a rule by what is asked, the model's task and its chat template.
+
+    answers in a conversation            scoped: answers every wording of the question, in any conversation
+    plain text, a model of the lab       chain: answers other wordings, at a calibrated block
+    plain text, any other causal model   grace: answers its own prompt; no method here answers other wordings there
+                                         without moving answers of other questions (docs/chat.md has the figures)
+    encoder-decoders and classifiers     grace
+    canonical examples                   sense for a Backpack, else ft-full
+
+Knows edits and models. It runs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from errata.edits import Edit
+from errata.errors import BadConfig
+from errata.methods._base import METHODS, Method, create
+from errata.models import EditableModel
+from errata.prompts import Conversation
+from errata.registry import LAB_PREFIX
+
+AUTO = "auto"
+CANDIDATES = ("scoped", "chain", "grace", "sense", "ft-full")
+
+
+def make_method(name: str, options: Mapping[str, Any], model: EditableModel, edits: Sequence[Edit]) -> Method:
+    """Return the method called `name` with its options; for "auto", the one that serves these edits of this model.
+
+    Raises:
+        UnknownName: no such method.
+        BadConfig: an option that the method does not have.
+    """
+    return create(choose_method(model, edits) if name == AUTO else name, options)
+
+
+def choose_method(model: EditableModel, edits: Sequence[Edit]) -> str:
+    """Return the name of the method that serves these edits, by the rule above."""
+    if any(edit.goal is not None for edit in edits):
+        return "sense" if type(model.model).__name__.startswith("Backpack") else "ft-full"
+    if model.task != "causal":
+        return "grace"
+    if model.chat is not None and all(isinstance(edit.prompt, Conversation) for edit in edits):
+        return "scoped"
+    return "chain" if model.name.startswith(LAB_PREFIX) else "grace"
+
+
+def check_name(name: str, options: Mapping[str, Any]) -> None:
+    """Refuse a wrong name or option before anything is loaded; of "auto", options that no method has.
+
+    Raises:
+        UnknownName: no such method.
+        BadConfig: no such option.
+    """
+    if name != AUTO:
+        create(name, options)
+        return
+    problems = []
+    for candidate in CANDIDATES:
+        try:
+            create(candidate, options)
+            return
+        except BadConfig as problem:
+            problems.append(problem)
+    raise problems[0]
+
+
+def describe_method(maker: Method, model: EditableModel) -> str:
+    """Return one line that says which method edits, and where."""
+    config = maker.settled(model)
+    told = [f"method {maker.name}"]
+    layer = getattr(config, "layer", None)
+    if isinstance(layer, int):
+        told.append(f"at block {layer} of {len(model.arch)}")
+    if encoder := getattr(config, "encoder", None):
+        told.append(f"scope by {encoder}, calibrated")
+    if METHODS.get(maker.name).meta["chat"]:
+        told.append("answers in conversations")
+    return ", ".join(told)

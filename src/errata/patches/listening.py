@@ -1,0 +1,185 @@
+"""Where scoped patches follow a conversation: a hook before the model reads, and one on the block that they replace.
+
+The text so far travels in the model's cache (`transcript`), so that what is answered does not depend on padding,
+batches, chunks or caches. Without a patch there is no hook. Knows hooks, rows and columns; which edit answers a
+question, the patches tell.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import weakref
+from bisect import insort
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from transformers.cache_utils import Cache
+
+from errata.errors import BadModel
+from errata.models.hooks import replace_output
+from errata.patches.records import listening
+from errata.patches.states import Firing
+from errata.patches.transcript import Transcript, put, real_columns, take
+from errata.patches.turns import turns
+
+if TYPE_CHECKING:
+    from errata.models import EditableModel
+    from errata.patches.scoped import Answered, ScopedPatch
+
+_SITES: weakref.WeakKeyDictionary[nn.Module, Site] = weakref.WeakKeyDictionary()
+
+
+def join(model: EditableModel, patch: ScopedPatch) -> None:
+    """From now on `patch` answers."""
+    if model.model not in _SITES:
+        _SITES[model.model] = Site(model)
+    _SITES[model.model].add(patch)
+
+
+def leave(model: EditableModel, patch: ScopedPatch) -> None:
+    """`patch` answers no more; the last one to leave takes the hooks with it."""
+    site = _SITES[model.model]
+    site.remove(patch)
+    if not site.patches:
+        site.close()
+        del _SITES[model.model]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A state to be replaced: its row, its column in this forward and in all that was read, and by what."""
+
+    row: int
+    column: int
+    position: int
+    entry: Answered
+    step: int
+    score: float
+    patch: ScopedPatch
+
+
+class Site:
+    """The hooks on one model. It must not hold the model, or that would never be freed."""
+
+    def __init__(self, model: EditableModel) -> None:
+        network = model.model
+        self.patches: list[ScopedPatch] = []
+        # What deciding needs of the model, without its weights' owner: that would keep itself alive.
+        self._bare = copy.copy(model)
+        del self._bare.model
+        self._network = weakref.ref(network)
+        self._parameters = inspect.signature(network.forward)
+        self._blocks = [(path, weakref.ref(network.get_submodule(path))) for path in model.arch.blocks]
+        self._places: list[Place] = []
+        self._kept: Transcript | None = None
+        self._hooks: dict[int, Any] = {}
+        self._handles = (
+            network.register_forward_pre_hook(self._read, with_kwargs=True),
+            network.register_forward_hook(self._put_back, with_kwargs=True, always_call=True),
+        )
+
+    def add(self, patch: ScopedPatch) -> None:
+        insort(self.patches, patch, key=lambda one: one.order or 0)
+        if patch.layer not in self._hooks:
+            block = self._blocks[patch.layer][1]()
+            assert block is not None
+            self._hooks[patch.layer] = replace_output(block, lambda hidden, at=patch.layer: self._answer(hidden, at))
+
+    def remove(self, patch: ScopedPatch) -> None:
+        self.patches.remove(patch)
+        if all(other.layer != patch.layer for other in self.patches):
+            self._hooks.pop(patch.layer).remove()
+
+    def close(self) -> None:
+        """Remove all hooks."""
+        for handle in (*self._handles, *self._hooks.values()):
+            handle.remove()
+
+    # -- hooks ---------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def _read(self, _network: nn.Module, args: tuple[Any, ...], options: dict[str, Any]) -> None:
+        given = {**self._parameters.bind_partial(*args).arguments, **options} if args else options
+        ids, cache = given.get("input_ids"), given.get("past_key_values")
+        if ids is None:
+            raise BadModel("edits that are bound to questions need the token ids; pass input_ids, not embeddings")
+        before = 0 if cache is None else int(cache.get_seq_length())
+        seen, self._kept = take(cache, ids, before)
+        real = real_columns(given.get("attention_mask"), seen)
+        rows = [row[kept].tolist() for row, kept in zip(seen.cpu(), real.cpu(), strict=True)]
+        first = [len(row) - int(kept[before:].sum()) for row, kept in zip(rows, real.cpu(), strict=True)]
+        self._places = [
+            place for row, (own, start) in enumerate(zip(rows, first, strict=True))
+            for place in self._found(row, own, start, real[row, before:], before)
+        ]  # fmt: skip
+
+    def _put_back(self, _network: nn.Module, args: tuple[Any, ...], options: dict[str, Any], output: Any) -> None:
+        kept, self._kept, self._places = self._kept, None, []
+        given = {**self._parameters.bind_partial(*args).arguments, **options} if args else options
+        cache = getattr(output, "past_key_values", None) if output is not None else None
+        cache = given.get("past_key_values") if cache is None else cache
+        if kept is not None and isinstance(cache, Cache):
+            put(cache, kept)
+
+    def _answer(self, hidden: Tensor, layer: int) -> Tensor:
+        """The output of a block, (B, T, d), with the values of answers in place of what it gave."""
+        chosen = [place for place in self._places if place.patch.layer == layer]
+        if not chosen:
+            return hidden
+        rows, columns = [place.row for place in chosen], [place.column for place in chosen]
+        values = torch.stack([place.entry.values[place.step] for place in chosen])
+        self._record(chosen)
+        changed = hidden.clone()
+        changed[rows, columns] = values.to(hidden.device, hidden.dtype)
+        return changed
+
+    # -- finding -------------------------------------------------------------------------------------------------
+
+    def _found(self, row: int, ids: Sequence[int], start: int, real: Tensor, before: int) -> list[Place]:
+        """Places of one row, whose text is `ids`, of which the tokens from `start` on are read now, after `before`."""
+        columns = real.nonzero()[:, 0].tolist()
+        chat = self._bare.chat
+        assert chat is not None
+        places: dict[int, Place] = {}
+        for turn in turns(ids, chat):
+            if turn.start - 1 + max(patch.longest for patch in self.patches) < start:
+                continue
+            for patch in self.patches:  # later ones come last, and stand
+                for place in self._answering(patch, turn.question, turn.earlier, ids, turn.start, start):
+                    column = columns[place[0] - start]
+                    places[column] = Place(row, column, before + column, *place[1:], patch)
+        return list(places.values())
+
+    def _answering(
+        self, patch: ScopedPatch, question: str, earlier: str | None, ids: Sequence[int], begin: int, start: int
+    ) -> list[tuple[int, Answered, int, float]]:
+        """Positions, from `start` on, at which an edit of the patch answers the question whose answer is at `begin`."""
+        decision = patch.decide(self._model(), question, earlier)
+        entry = decision.entry
+        if entry is None:
+            return []
+        score, found = decision.scores[0][1], []
+        for step in range(len(entry.label)):
+            at = begin - 1 + step  # the state that predicts token `step`
+            if at >= len(ids) or (step and ids[at] != entry.label[step - 1]):
+                break
+            if at >= start:
+                found.append((at, entry, step, score))
+        return found
+
+    def _model(self) -> EditableModel:
+        network = self._network()
+        assert network is not None
+        model = copy.copy(self._bare)
+        model.model = network
+        return model
+
+    def _record(self, places: Sequence[Place]) -> None:
+        for place in places:
+            for firings in listening(place.patch):
+                layer, edit = place.patch.layer, place.entry.edit
+                firings.append(Firing(place.row, place.position, edit, -place.score, 0.0, layer, place.score))
