@@ -32,13 +32,10 @@ class Solved:
 
     @property
     def figures(self) -> dict[str, Any]:
-        """Return what was measured, with a "problem" where the target was not reached."""
+        """Return what was measured, with a "problem" where the states are no numbers."""
         told: dict[str, Any] = {"probability": self.probability, "steps": self.steps}
-        if not self.probability > 0.5:
-            told["problem"] = (
-                f"a token of the target reached a probability of {self.probability:.2g} only; "
-                "raise --steps, or choose another layer"
-            )
+        if not bool(self.values.isfinite().all()):
+            told["problem"] = f"the values became NaN or infinite after {self.steps} steps; choose another layer"
         return told
 
 
@@ -69,31 +66,38 @@ def solve_answers(model: EditableModel, batch: Batch, layer: int, *, confidence:
 
 
 def _ascend(
-    resume: Resume, prefix: Prefix, hidden: Tensor, places: tuple[Tensor, Tensor], ids: Tensor, wanted: float, steps: int
-) -> tuple[Tensor, int]:
+    resume: Resume, prefix: Prefix, hidden: Tensor, places: tuple[Tensor, Tensor], ids: Tensor, wanted: float,
+    steps: int,
+) -> tuple[Tensor, int]:  # fmt: skip
     """Change `hidden` (B, T, d) in place at `places` until the log-odds of `ids` (n,) there are as `wanted`.
+
+    A step that makes a token less likely is taken back, and the next one there is half as long.
 
     Returns the log-odds (n,) and the number of steps.
     """
     rows, columns = places
     best = torch.full_like(ids, -torch.inf, dtype=torch.float32)
+    values, slopes = hidden[rows, columns].clone(), torch.zeros_like(hidden[rows, columns])
+    reach = torch.ones_like(best)
     for step in range(steps + 1):
-        open_rows = torch.unique(rows[best < wanted])
-        if not len(open_rows):
-            return best, step
-        here = torch.isin(rows, open_rows)
-        states = hidden[open_rows].clone().requires_grad_()
-        logits = resume(states, open_rows)
-        odds = _log_odds(logits, torch.searchsorted(open_rows, rows[here]), columns[here], ids[here])
-        best[here] = odds.detach()
-        if step == steps or bool((best >= wanted).all()):
-            return best, step
+        chosen = torch.unique(rows[best < wanted])
+        if not len(chosen):
+            return best, step - 1
+        here = torch.isin(rows, chosen)
+        at = (torch.searchsorted(chosen, rows[here]), columns[here])
+        states = hidden[chosen].clone().requires_grad_()
+        odds = _log_odds(resume(states, chosen), *at, ids[here])
         (slope,) = torch.autograd.grad(odds.sum(), states)
-        behind = here & (best < wanted)
-        at = (torch.searchsorted(open_rows, rows[behind]), columns[behind])
-        hidden[rows[behind], columns[behind]] += _newton(
-            slope[at], hidden[rows[behind], columns[behind]], wanted + SURPLUS - best[behind]
-        )
+        better = torch.zeros_like(best, dtype=torch.bool)
+        better[here] = odds.detach() > best[here]
+        now = torch.zeros_like(best).index_put((here.nonzero()[:, 0],), odds.detach())
+        slopes[here] = torch.where(better[here, None], slope[at], slopes[here])
+        values = torch.where(better[:, None], hidden[rows, columns], values)
+        reach = torch.where(better, (2 * reach).clamp(max=1), torch.where(here, reach / 2, reach))
+        best = torch.where(better, now, best)
+        behind = best < wanted
+        moved = _newton(slopes, values, wanted + SURPLUS - best) * reach[:, None]
+        hidden[rows, columns] = torch.where(behind[:, None] & torch.tensor(step < steps), values + moved, values)
     return best, steps
 
 
