@@ -27,9 +27,9 @@ from errata.formats import (
     translate,
     translate_rows,
 )
+from errata.prompts import quote
 
 REQUIRED = ("prompt", "messages", "target", "replace")  # an empty one is an error, an empty other field none
-from errata.prompts import quote
 
 log = logging.getLogger(__name__)
 

@@ -45,17 +45,21 @@ class Progress:
     """Shows nothing; what others derive from."""
 
     @contextmanager
-    def bar(self, what: str, total: int, unit: str = "it") -> Iterator[Bar]:
-        """Give a bar for `total` units of work."""
+    def bar(self, what: str, total: int, unit: str = "it", done: int = 0) -> Iterator[Bar]:
+        """Give a bar for `total` units of work, of which `done` were done before."""
         yield _Silent()
+
+    def or_terminal(self, wanted: bool) -> Progress:
+        """Return this, or bars in the terminal where nothing is shown yet and they are wanted."""
+        return TerminalProgress() if wanted and type(self) is Progress else self
 
 
 class TerminalProgress(Progress):
     """Shows bars with rate and time left on standard error, one line each, and leaves nothing behind."""
 
     @contextmanager
-    def bar(self, what: str, total: int, unit: str = "it") -> Iterator[Bar]:
-        with tqdm(total=total, desc=what, unit=unit, leave=False) as bar:
+    def bar(self, what: str, total: int, unit: str = "it", done: int = 0) -> Iterator[Bar]:
+        with tqdm(total=total, desc=what, unit=unit, initial=done, leave=False) as bar:
             yield bar
 
 
@@ -66,8 +70,8 @@ class CallbackProgress(Progress):
         self._tell = tell
 
     @contextmanager
-    def bar(self, what: str, total: int, unit: str = "it") -> Iterator[Bar]:
-        yield _Told(self._tell, what, total, unit)
+    def bar(self, what: str, total: int, unit: str = "it", done: int = 0) -> Iterator[Bar]:
+        yield _Told(self._tell, what, total, unit, done)
 
 
 def progress_of(wanted: bool | Callable[[Event], object]) -> Progress:
@@ -83,13 +87,14 @@ class _Silent:
 
 
 class _Told:
-    def __init__(self, tell: Callable[[Event], object], what: str, total: int, unit: str) -> None:
+    def __init__(self, tell: Callable[[Event], object], what: str, total: int, unit: str, done: int) -> None:
         self._tell, self._what, self._total, self._unit = tell, what, total, unit
-        self._done, self._started = 0, time.monotonic()
+        self._before, self._done, self._started = done, done, time.monotonic()
         self.update(0)
 
     def update(self, n: int = 1) -> None:
         self._done += n
         seconds = time.monotonic() - self._started
-        eta = seconds / self._done * (self._total - self._done) if self._done else None
+        made = self._done - self._before
+        eta = seconds / made * (self._total - self._done) if made else None
         self._tell(Event(self._what, self._done, self._total, self._unit, seconds, eta))

@@ -33,7 +33,7 @@ class Message:
 
     def __post_init__(self) -> None:
         if self.role in ("tool", "function"):
-            raise BadEdit(f"a message has the role '{self.role}'; tool calls cannot be edited: leave those messages out")
+            raise BadEdit(f"a message has the role '{self.role}'; tool calls cannot be edited: leave them out")
         if self.role not in ROLES:
             known = ", ".join(ROLES)
             raise BadEdit(f"a message has the unknown role {self.role!r}.{did_you_mean(self.role, ROLES)} Use: {known}")

@@ -54,7 +54,7 @@ def _whole(span: str) -> str:
 
 
 def _sentences(text: str, needed: int) -> str:
-    """Cut what goes on after the sentence in which character `needed` stands, if the text breaks off in mid-sentence."""
+    """Cut a text that breaks off in mid-sentence after the sentence in which character `needed` stands."""
     if text.rstrip()[-1:] in ".!?\"')”’。！？" or len(text.split()) < LONGEST // 3:
         return text
     ends = [match.end() for match in re.finditer(r"[.!?。！？](?=\s|$)", text) if match.end() >= needed]

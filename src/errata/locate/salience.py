@@ -15,7 +15,6 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from errata.edits import Edit
 from errata.errors import BadConfig
@@ -131,8 +130,8 @@ def salience(
         for role, path in model.arch.matrices(block).items()
     }
     work = {"model": model.fingerprint(), "norm": norm, "matrices": list(matrices.values())}
-    bar = tqdm(total=len(samples), unit="sample", desc="gradients", disable=not progress)
-    with Record(record, work) as done, bar:
+    shown = model.progress.or_terminal(progress)
+    with Record(record, work) as done, shown.bar("gradients", len(samples), "sample") as bar:
         missing = [sample for sample in samples if sample.key not in done.results]
         bar.update(len(samples) - len(missing))
         for start in range(0, len(missing), batch_size):

@@ -13,8 +13,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from errata.errors import BadConfig, BadEdit
 from errata.locate.effects import Effects, average
 from errata.locate.facts import Fact, known, sampled
@@ -90,8 +88,8 @@ def study(
     }  # fmt: skip
     del work["rows"]  # a matter of memory, not of results
     traces, unknown, seconds = [], 0, 0.0
-    bar = tqdm(total=min(n, len(ordered)), unit="fact", desc="tracing", disable=not progress)
-    with Record(record, work) as done, bar:
+    shown = model.progress.or_terminal(progress)
+    with Record(record, work) as done, shown.bar("tracing", min(n, len(ordered)), "fact") as bar:
         for fact, right in known(model, ordered):
             if not right:
                 unknown += 1

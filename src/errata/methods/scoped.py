@@ -1,8 +1,8 @@
 """Scoped answers: an edit answers its question in a conversation, in whatever words it is asked, and no other.
 
-Errata's own. Two things that GRACE (Hartvigsen et al., 2023) leaves to one key are told apart. Scope: the user's message
-decides, by a scorer that was learned from wordings of other questions (`errata.scope`). Effect: values at the last
-block's output along the whole answer, in force as long as the model writes that answer.
+Errata's own. Two things that GRACE (Hartvigsen et al., 2023) leaves to one key are told apart. Scope: the user's
+message decides, by a scorer that was learned from wordings of other questions (`errata.scope`). Effect: values at the
+last block's output along the whole answer, in force as long as the model writes that answer.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Scoped(Method):
     @dataclass(frozen=True)
     class Config(MethodConfig):
         encoder: str = option(
-            "auto", "what compares questions: words (the model's own embeddings), minilm, a directory; auto: the best there is"
+            "auto", "what compares questions: words (the model's embeddings), minilm or a directory; auto: the best here"
         )
         layer: Literal["auto"] | int | float = option("auto", "block whose output is replaced; auto: the last")
         confidence: float = option(0.99, "probability that each token of the answer gets, from 0.5 to below 1")
@@ -45,8 +45,8 @@ class Scoped(Method):
         for edit in edits:
             if not isinstance(edit.prompt, Conversation):
                 raise BadEdit(
-                    f"'{self.name}' answers in conversations, and {quote(edit.prompt)} is to be continued as plain text; "
-                    "use a model with a chat template without --raw, or another method such as grace"
+                    f"'{self.name}' answers in conversations, and {quote(edit.prompt)} is to be continued as plain "
+                    "text; use a model with a chat template, without --raw, or another method such as grace"
                 )
 
     def settled(self, model: EditableModel) -> Config:
@@ -60,15 +60,15 @@ class Scoped(Method):
         # Prompts of like length waste little padding when they are read together.
         ordered = sorted(edits, key=lambda edit: len(edit.prompt) + len(edit.target))
         size = self.config.batch_size
-        with model.preserved(), patches_off(model, lambda one: one is previous):
-            with model.progress.bar("finding values", len(ordered), "edit") as bar:
-                for start in range(0, len(ordered), size):
-                    part = ordered[start : start + size]
-                    for edit, label, solved in self._solved(model, layer, part):
-                        figures[str(edit.id)] = solved.figures
-                        if "problem" not in solved.figures:
-                            entries += self._entries(edit, label, solved)
-                    bar.update(len(part))
+        bar = model.progress.bar("finding values", len(ordered), "edit")
+        with model.preserved(), patches_off(model, lambda one: one is previous), bar as shown:
+            for start in range(0, len(ordered), size):
+                part = ordered[start : start + size]
+                for edit, label, solved in self._solved(model, layer, part):
+                    figures[str(edit.id)] = solved.figures
+                    if "problem" not in solved.figures:
+                        entries += self._entries(edit, label, solved)
+                shown.update(len(part))
         if not entries:
             return Fit(previous, figures)
         place = {str(edit.id): number for number, edit in enumerate(edits)}

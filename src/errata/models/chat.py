@@ -52,7 +52,7 @@ class ChatFormat:
             later = plain.ids([user, said, user])
             spoken = str(plain._apply([user, said], add_generation_prompt=False))
         except BadEdit as error:
-            raise BadModel(f"{error}; give the tokenizer a chat template that renders user and assistant turns") from None
+            raise BadModel(f"{error}; give the tokenizer a chat template that renders these turns") from None
         # Read off whole renderings: pieces tokenised by themselves may have other boundaries.
         opening = _common_ending(asked, other)
         size = len(asked) - _common_beginning(asked, other) - len(opening)

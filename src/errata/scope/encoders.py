@@ -89,7 +89,8 @@ class SentenceEncoder:
         return torch.cat(found) if found else torch.empty(0, self.width)
 
     def _batch(self, texts: Sequence[str]) -> Tensor:
-        read = self._tokenizer([" ".join(words(text)) for text in texts], padding=True, truncation=True, return_tensors="pt")
+        plain = [" ".join(words(text)) for text in texts]
+        read = self._tokenizer(plain, padding=True, truncation=True, return_tensors="pt")
         hidden = self._network(**read).last_hidden_state
         mask = read["attention_mask"][..., None].to(hidden)
         return normalize((hidden * mask).sum(1) / mask.sum(1), dim=1).float()

@@ -42,7 +42,7 @@ def politely(question: str, rng: random.Random) -> str:
 
 
 def swapped(lesson: Lesson, other: Lesson, rng: random.Random) -> str | None:
-    """Return the question in one of its wordings about another subject; None where the wording does not name its own."""
+    """Return the question in one of its wordings about another subject; None where that does not name its own."""
     wording = rng.choice(lesson.wordings)
     return wording.replace(lesson.subject, other.subject) if lesson.subject in wording else None
 

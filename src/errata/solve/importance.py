@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from errata.edits import Edit
 from errata.errors import BadConfig
@@ -132,14 +131,14 @@ def _measured(model: EditableModel, corpus: Corpus, tokens: int, progress: bool)
     config = backpack_of(model).config
     total = torch.zeros(config.vocab_size, config.num_senses, dtype=torch.float64)
     seen = 0
-    with tqdm(total=tokens, unit="token", desc="senses in text", disable=not progress) as bar:
+    with model.progress.or_terminal(progress).bar("senses in text", tokens, "token") as bar:
         for batch in batches(model, corpus):
             reading = read(model, batch)
             for row in reading.rows.unique().tolist():
                 ids, mass = reading.mass(row)
                 total[ids.cpu()] += mass.double().cpu()
-            seen += len(reading.rows)
-            bar.update(min(seen, tokens) - bar.n)
+            before, seen = seen, seen + len(reading.rows)
+            bar.update(min(seen, tokens) - min(before, tokens))
             if seen >= tokens:
                 break
     return (total * (CHUNK / max(1, seen))).float(), seen

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from errata.models import Batch, EditableModel
 from errata.models.hooks import capture
@@ -27,7 +26,8 @@ def read_states(
     """By block: the states (N, d) float32 on the CPU from which the answers to N prompts begin."""
     found = {layer: torch.zeros(len(prompts), model.width) for layer in layers}
     order = sorted(range(len(prompts)), key=lambda place: len(prompts[place]))  # of like length: little padding
-    with model.evaluating(), tqdm(total=len(order), unit="prompt", desc="states", disable=not progress) as bar:
+    shown = model.progress.or_terminal(progress)
+    with model.evaluating(), shown.bar("reading states of wordings", len(order), "prompt") as bar:
         for start in range(0, len(order), ROWS):
             places = order[start : start + ROWS]
             batch = model.encode([prompts[place] for place in places])

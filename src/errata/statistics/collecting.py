@@ -13,7 +13,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from errata.models import Batch, EditableModel
 from errata.models.encoding import prompt_ids, start_id
@@ -49,14 +48,16 @@ def collect(
     """
     found = _resumed(partial, paths)
     saved, cost = time.monotonic(), 0.0
-    with tqdm(total=tokens, initial=found.tokens, unit="token", desc="key statistics", disable=not progress) as bar:
+    shown = model.progress.or_terminal(progress)
+    with shown.bar("key statistics", tokens, "token", done=found.tokens) as bar:
         for number, batch in enumerate(batches(model, corpus)):
             if found.tokens >= tokens:
                 break
             if number < found.batches:
                 continue
+            before = found.tokens
             _add(model, paths, batch, tokens, found)
-            bar.update(found.tokens - bar.n)
+            bar.update(found.tokens - before)
             if time.monotonic() - saved > max(SAVE_EVERY, cost / SAVE_SHARE):
                 started = time.monotonic()
                 _save(partial, found)
