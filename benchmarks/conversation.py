@@ -5,8 +5,8 @@
 Every edit replaces the object in the model's own answer to one wording of the question. Asked at the end, under free
 generation: the question itself; the same question under another system prompt, as the third turn of an unrelated
 conversation, with a trailing space, without its question mark, in lower case, with a polite opening; wordings that
-nothing was learned from; and what must stay: the same subject's other relations, other subjects, general chat. A fact is
-used if the model's answer holds the true object; facts of subjects that scope was learned from are left out. `--split`
+nothing was learned from; and what must stay: the same subject's other relations, other subjects, general chat. A
+fact is used if the model's answer holds the true object; facts of subjects that scope was learned from are left out. `--split`
 chooses facts: settings were chosen on "tune", reported is "report".
 """
 
@@ -122,7 +122,7 @@ def other_relations(fact: Known, rng: random.Random) -> str:
     """A question about the same subject that asks for something else."""
     near = set().union({fact.relation}, *(group for group in ALIKE if fact.relation in group))
     people = ("P19", "P20", "P27", "P101", "P103", "P106", "P108", "P140", "P1303", "P1412", "P39", "P413", "P937")
-    things = ("P17", "P30", "P36", "P37", "P127", "P131", "P136", "P159", "P176", "P178", "P276", "P364", "P449", "P495")
+    things = ("P17", "P30", "P36", "P37", "P127", "P131", "P136", "P159", "P176", "P178", "P364", "P449", "P495")
     pool = [one for one in (people if fact.relation in people else things) if one not in near and has(one)]
     return templates(rng.choice(pool), "held_out")[0].replace("{}", fact.subject)
 
@@ -165,7 +165,7 @@ def main() -> None:
     options = dict(pair.split("=", 1) for pair in args.option)
     started = time.perf_counter()
     editor.editable.progress = TerminalProgress()
-    edits = [Edit(fact.question, replace={fact.true: fact.new}, subject=fact.subject) for fact in edited]
+    edits = [Edit(fact.question, replace=((fact.true, fact.new),), subject=fact.subject) for fact in edited]
     receipt = editor.edit(edits, args.method, batch_size=1, progress=True, **options)
     seconds = time.perf_counter() - started
     targets = [result.target for result in receipt.results]

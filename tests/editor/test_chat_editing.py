@@ -5,9 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from scoring import calibrated
-from tiny import tiny_model
-from tiny_chat import BOOK, CAPITAL, KNOWN, tiny_chat_model
 
 from errata import Edit, Editor
 from errata.editor.choosing import check_name, choose_method
@@ -16,6 +13,9 @@ from errata.errors import BadConfig, BadEdit
 from errata.methods import scoped
 from errata.prompts import Conversation, user_message
 from errata.sheet import Sheet
+from scoring import calibrated
+from tiny import tiny_model
+from tiny_chat import BOOK, CAPITAL, KNOWN, tiny_chat_model
 
 SWAP = {"Paris": "Lyon"}
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny import tiny_model, tiny_tokenizer
-from tiny_chat import CAPITAL, KNOWN, tiny_chat_model
 
 from errata.errors import BadEdit, BadModel
 from errata.models import EditableModel
@@ -13,10 +11,21 @@ from errata.models.chat import ChatFormat, render
 from errata.models.encoding import prompt_ids
 from errata.models.positions import subject_span
 from errata.prompts import Conversation, Message, RawText, user_message
+from tiny import tiny_model, tiny_tokenizer
+from tiny_chat import CAPITAL, KNOWN, tiny_chat_model
 
-WITH_BOS = "{{ bos_token }}{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}{% if add_generation_prompt %}[a]{% endif %}"
-THINKING = "{% for m in messages %}<s>{{ m.role }}\n{{ m.content }}</s>{% endfor %}{% if add_generation_prompt %}<s>a\n{% if think %}<think>{% endif %}{% endif %}"
-PICKY = "{% if messages[0].role == 'system' %}{{ raise_exception('no system here') }}{% endif %}{% for m in messages %}[{{ m.content }}]{% endfor %}"
+WITH_BOS = (
+    "{{ bos_token }}{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}"
+    "{% if add_generation_prompt %}[a]{% endif %}"
+)
+THINKING = (
+    "{% for m in messages %}<s>{{ m.role }}\n{{ m.content }}</s>{% endfor %}"
+    "{% if add_generation_prompt %}<s>a\n{% if think %}<think>{% endif %}{% endif %}"
+)
+PICKY = (
+    "{% if messages[0].role == 'system' %}{{ raise_exception('no system here') }}{% endif %}"
+    "{% for m in messages %}[{{ m.content }}]{% endfor %}"
+)
 
 
 def test_a_model_without_a_template_has_no_format() -> None:
@@ -89,7 +98,7 @@ def test_a_subject_is_found_inside_the_template() -> None:
     span = subject_span(model, prompt, "France")
     ids = prompt_ids(model, [prompt])[0]
     assert model.tokenizer.decode(ids[span.start : span.stop]).strip() == "France"
-    assert span.start > len(prompt_ids(model, [Conversation(prompt.messages[:1] + (Message("user", "x"),))])[0]) - 8
+    assert span.start > len(prompt_ids(model, [Conversation((*prompt.messages[:1], Message("user", "x")))])[0]) - 8
 
 
 def test_answers_stop_at_the_end_of_the_turn() -> None:

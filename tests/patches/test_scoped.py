@@ -6,9 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from scoring import calibrated
-from tiny import tiny_model
-from tiny_chat import BOOK, CAPITAL, CITY, KNOWN, tiny_chat_model
 
 from errata import Edit, Editor
 from errata.errors import BadEdit, BadModel, BadPatch, WrongModel
@@ -18,12 +15,16 @@ from errata.patches.files import load_patch, save_patch
 from errata.patches.scoped import ScopedPatch
 from errata.patches.turns import turns
 from errata.prompts import Conversation, user_message
+from scoring import calibrated
+from tiny import tiny_model
+from tiny_chat import BOOK, CAPITAL, CITY, KNOWN, tiny_chat_model
 
 LYON, RAIN = "It is Lyon.", "It is Berlin."
 SYSTEM = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": CAPITAL}]
 THIRD = [
     {"role": "user", "content": "Hi there"}, {"role": "assistant", "content": "Hello."},
-    {"role": "user", "content": BOOK}, {"role": "assistant", "content": "Nobody."}, {"role": "user", "content": CAPITAL},
+    {"role": "user", "content": BOOK}, {"role": "assistant", "content": "Nobody."},
+    {"role": "user", "content": CAPITAL},
 ]  # fmt: skip
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
-from scoring import by_words
-from tiny import tiny_model
 
 from errata.errors import BadConfig, BadPatch
 from errata.scope import Index, Scorer
 from errata.scope.encoders import encoder_for
 from errata.scope.scorer import features
 from errata.scope.vocabulary import Bag, Vocabulary
+from scoring import by_words
+from tiny import tiny_model
 
 QUESTIONS = ["What is the capital of France?", "Who wrote the book?", "Is Berlin a city?"]
 
@@ -56,7 +56,8 @@ def test_features_of_bags_follow_their_definition() -> None:
 def test_a_scorer_survives_its_tensors_and_refuses_others() -> None:
     scorer = by_words(tiny_model("llama"))
     again = Scorer.of("words", scorer.tensors())
-    assert all(torch.equal(one, other) for one, other in zip(scorer.tensors().values(), again.tensors().values(), strict=True))
+    for name, tensor in scorer.tensors().items():
+        assert torch.equal(tensor, again.tensors()[name])
     with pytest.raises(BadPatch, match="lacks its tensor"):
         Scorer.of("words", {})
     with pytest.raises(BadPatch, match="do not fit"):

@@ -5,18 +5,18 @@ from __future__ import annotations
 import random
 
 import pytest
-from tiny import tiny_model
 
 from errata.scope import learning
 from errata.scope.encoders import encoder_for
 from errata.scope.learning import RATES, learn
 from errata.scope.lessons import Lesson, politely, split, swapped
 from errata.scope.vocabulary import Vocabulary
+from tiny import tiny_model
 
 ASKED = {
     "capital": ("What is the capital of {}?", "Which city is the capital of {}?", "Name the capital city of {}."),
     "author": ("Who wrote {}?", "Who is the author of {}?", "By whom was {} written?"),
-    "language": ("What language is spoken in {}?", "Which language do people speak in {}?", "In {}, what do they speak?"),
+    "language": ("What language is spoken in {}?", "Which language do people speak in {}?", "In {} they speak what?"),
 }
 
 

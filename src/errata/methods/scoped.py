@@ -32,7 +32,8 @@ class Scoped(Method):
     @dataclass(frozen=True)
     class Config(MethodConfig):
         encoder: str = option(
-            "auto", "what compares questions: words (the model's embeddings), minilm or a directory; auto: the best here"
+            "auto",
+            "what compares questions: words (the model's embeddings), minilm or a directory; auto: the best there",
         )
         layer: Literal["auto"] | int | float = option("auto", "block whose output is replaced; auto: the last")
         confidence: float = option(0.99, "probability that each token of the answer gets, from 0.5 to below 1")
@@ -51,8 +52,10 @@ class Scoped(Method):
 
     def settled(self, model: EditableModel) -> Config:
         encoder = installed_encoder() if self.config.encoder == "auto" else self.config.encoder
-        layer = len(model.arch) - 1 if self.config.layer == "auto" else model.layer_of(self.config.layer)
-        return dataclasses.replace(self.config, encoder=encoder, layer=layer)
+        return dataclasses.replace(self.config, encoder=encoder, layer=self._layer(model))
+
+    def _layer(self, model: EditableModel) -> int:
+        return len(model.arch) - 1 if self.config.layer == "auto" else model.layer_of(self.config.layer)
 
     def fit(self, model: EditableModel, edits: Sequence[Edit], previous: Patch | None = None) -> Fit:
         empty = self._patch(model, (), ())
@@ -94,7 +97,7 @@ class Scoped(Method):
         used = self.settled(model)
         scorer = scope_for(model, used.encoder, seed=used.seed).scorer
         return ScopedPatch(
-            used.layer, entries, scorer=scorer, digest=digest_of(scorer), encoder=used.encoder, method=self.name,
+            self._layer(model), entries, scorer=scorer, digest=digest_of(scorer), encoder=used.encoder, method=self.name,
             config=self.config.to_json(), edits=edits,
         )  # fmt: skip
 

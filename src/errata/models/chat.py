@@ -59,7 +59,7 @@ class ChatFormat:
         same = _common_ending(asked, later)
         header = same[: len(same) - len(opening) - size]
         after = plain._ids(spoken.rpartition(PROBES[1])[2])
-        special = set(cast(list[int], tokenizer.all_special_ids)) | set(tokenizer.get_added_vocab().values())
+        special = set(cast(list[int], tokenizer.all_special_ids)) | set(cast(Any, tokenizer).get_added_vocab().values())
         end = next((id for id in after if id in special), after[0] if after else None)
         return cls(tokenizer, plain.options, tuple(header), tuple(opening), end)
 

@@ -31,7 +31,7 @@ LEARNED = 0.75  # share of the subjects that the projection and the weights are 
 NEIGHBOURS = 2  # texts of other subjects made for a lesson
 EVERY = 20  # steps between two reports of progress
 
-Report = Callable[[int], None]
+Report = Callable[[int], object]
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,7 @@ def _logistic(found: Tensor, right: Tensor, report: Report) -> tuple[Tensor, flo
         optimizer.step()
         if step % EVERY == EVERY - 1:
             report(EVERY)
-    return softplus(raw).detach(), float(bias)
+    return softplus(raw).detach(), float(bias.detach())
 
 
 def _bounded(

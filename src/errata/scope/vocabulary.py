@@ -79,7 +79,7 @@ class Vocabulary:
         return Bag({word: self.rarity(word) for word in read}, frozenset(word for word in read if self._look(word)[2]))
 
     def _look(self, word: str) -> tuple[float, Tensor, bool]:
-        """Rarity and vector of a word as it is usually written, and whether that is with a capital: then it is a name."""
+        """Rarity and vector of a word as it is usually written, and whether it is a name: usually with a capital."""
         if word not in self._words:
             spelt = {one: self._pieces(f" {one}") for one in (word, word.capitalize(), word.upper())}
             ranks = {one: sum(map(_rank, ids)) + SPLIT * (len(ids) - 1) for one, ids in spelt.items()}
