@@ -30,10 +30,15 @@ def resolve_replacements(model: EditableModel, edits: Sequence[Edit]) -> list[Ed
         return list(edits)
     said = model.generate([edit.prompt for edit in asked], max_new_tokens=LONGEST)
     answers = iter(said)
-    return [_resolved(edit, next(answers)) if edit.replace and not edit.target else edit for edit in edits]
+    return [replace_spans(edit, next(answers)) if edit.replace and not edit.target else edit for edit in edits]
 
 
-def _resolved(edit: Edit, answer: str) -> Edit:
+def replace_spans(edit: Edit, answer: str) -> Edit:
+    """Give an edit that names spans to replace its target: `answer` with them replaced.
+
+    Raises:
+        BadEdit: the answer does not hold a span; the message shows the answer.
+    """
     target, last = answer, 0
     for old, new in edit.replace:
         found = list(re.finditer(_whole(old), target))

@@ -171,9 +171,8 @@ def _probe(record: Record) -> Question:
         value = record.value
         texts = isinstance(value, dict) and all(isinstance(value.get(name, ""), str) for name in TEXT_FIELDS)
         if not texts:
-            raise BadEdit(
-                f"a probe is a JSON object of texts ({', '.join(TEXT_FIELDS)}), or with messages; see `errata eval --help`"
-            )
+            known = f"{', '.join(TEXT_FIELDS)}; messages or raw"
+            raise BadEdit(f"a probe is a JSON object of texts ({known}); see `errata eval --help`")
         for name in value:
             if name not in FIELDS:
                 raise BadEdit(
