@@ -1,8 +1,14 @@
-"""A tiny random Llama with a ChatML template: what a chat model is to Errata, in a fraction of a second."""
+"""A tiny Llama with a ChatML template that was taught three answers: a chat model that is made in seconds."""
 
 from __future__ import annotations
 
+import copy
+from functools import cache
+
+import torch
+
 from errata.models import EditableModel
+from errata.prompts import user_message
 from tiny import tiny_model
 
 ROOM = 512  # a template takes more positions than tiny models have
@@ -10,11 +16,30 @@ TEMPLATE = (
     "{% for message in messages %}<s>{{ message.role }}\n{{ message.content }}</s>\n{% endfor %}"
     "{% if add_generation_prompt %}<s>assistant\n{% endif %}"
 )
+CAPITAL, BOOK, CITY = "What is the capital of France?", "Who wrote the book?", "Is Berlin a city?"
+KNOWN = {CAPITAL: "It is Paris.", BOOK: "Danielle Darrieux.", CITY: "Berlin is a city."}
+STEPS = 150
 
 
-def tiny_chat_model() -> EditableModel:
-    """A random chat model of its own, the same at every call."""
+@cache
+def _taught() -> EditableModel:
     plain = tiny_model("llama")
     plain.model.config.max_position_embeddings = ROOM
     plain.tokenizer.chat_template = TEMPLATE
-    return EditableModel(plain.model, plain.tokenizer, name="tiny-chat")
+    model = EditableModel(plain.model, plain.tokenizer, name="tiny-chat")
+    batch = model.encode([user_message(question) for question in KNOWN], list(KNOWN.values()))
+    assert batch.gold is not None
+    optimizer = torch.optim.Adam(model.model.parameters(), lr=3e-3)
+    for _ in range(STEPS):
+        optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(model.forward(batch).flatten(0, 1), batch.gold.flatten())
+        loss.backward()
+        optimizer.step()
+    optimizer.zero_grad()
+    return model
+
+
+def tiny_chat_model() -> EditableModel:
+    """A chat model of its own that gives the answers of `KNOWN`, the same at every call."""
+    taught = _taught()
+    return EditableModel(copy.deepcopy(taught.model), copy.deepcopy(taught.tokenizer), name=taught.name)

@@ -21,8 +21,8 @@ COMMANDS = """  /fix NEW ANSWER    the last question's answer becomes this one
   /new               start a new conversation
   /save DIR          keep the edits in a sheet there, if they are in memory
   /help, /quit"""
-ALONE = """A correction is made for the last message alone, without the system message and the earlier turns, so that it is
-not tied to this conversation. Whether the answer here follows it is shown at once."""
+ALONE = """A correction is made for the last message alone, without the system message and the earlier turns, so that it
+is not tied to this conversation. Whether the answer here follows it is shown at once."""
 
 
 @click.command(
