@@ -206,9 +206,15 @@ def _fair(questions: Iterable[Question], state: State) -> list[Question]:
 
 
 def _identified(edits: Iterable[Edit], state: State) -> list[Edit]:
-    """Edits under the id that they have in the sheet, else their own, else their prompt."""
-    known = {(edit.prompt, edit.target): edit.id for edit in state.active()}
-    return [replace(e, id=known.get((e.prompt, e.target)) or e.id or identity(e.prompt)) for e in edits]
+    """Edits under the id that they have in the sheet, else their own, else their prompt.
+
+    Those that replace words of an answer have the target that this gave when they were made.
+    """
+    active = _in_force(state)
+    known = {(made.prompt, made.target): made.id for made in active}
+    targets = {(made.prompt, made.replace): made.target for made in active if made.replace}
+    found = [replace(e, target=e.target or targets.get((e.prompt, e.replace), "")) for e in edits]
+    return [replace(e, id=known.get((e.prompt, e.target)) or e.id or identity(e.prompt)) for e in found]
 
 
 def _surprise(answer: Answer) -> float:

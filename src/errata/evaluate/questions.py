@@ -80,6 +80,9 @@ def questions_of(edits: Iterable[Edit]) -> list[Question]:
     """What to ask about each edit: its prompt, its rephrases, what follows from it and what must not move.
 
     A canonical example wants a probability, not an answer: of it only what must not move is asked.
+
+    Raises:
+        BadEdit: an edit replaces words of an answer, and nobody has found out its target.
     """
     return [question for edit in edits for question in _of(edit)]
 
@@ -91,6 +94,11 @@ def _of(edit: Edit) -> list[Question]:
 
 
 def _answers(edit: Edit) -> list[Question]:
+    if not edit.target:
+        raise BadEdit(
+            f"the edit of {edit.prompt!r} replaces words of the model's own answer and has no target to ask for; give "
+            "its target, or ask about it in a sheet that it was made in"
+        )
     id, truth = edit.id, edit.ground_truth
     asked = [Question("reliability", edit.prompt, edit.target, id, rival=truth)]
     asked += [Question("generalization", prompt, edit.target, id, rival=truth) for prompt in edit.rephrases]
