@@ -69,7 +69,7 @@ def run_chat() -> None:
         editor = Editor.open(Path(folder) / "sheet", model=CHAT_MODEL)
         bits, before = _bits(editor), _ask(editor, questions)
         _heading("Two of these are wrong, and are corrected")
-        fixes = [Edit(question, replace={old: new}) for question, (old, new) in WRONG.items()]
+        fixes = [Edit(question, replace=((old, new),)) for question, (old, new) in WRONG.items()]
         receipt = editor.edit(fixes, batch_size=1, progress=sys.stderr.isatty())
         reasons = "; ".join(str(result.reason) for result in receipt.failed)
         _claim(not receipt.failed, f"both were applied (method {receipt.method})", reasons)

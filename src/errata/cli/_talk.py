@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -41,7 +42,7 @@ class Talk:
     ) -> None:  # fmt: skip
         self.editor, self.kept, self.system = editor, kept, system
         self.turns: list[Message] = []
-        self._method = {} if method is None else {"method": method}
+        self._method: dict[str, Any] = {} if method is None else {"method": method}
         self._longest = max_new_tokens
         self._undone: list[str] = []
         self._commands: dict[str, Callable[[str], None]] = {

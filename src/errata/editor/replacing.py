@@ -25,12 +25,16 @@ def resolve_replacements(model: EditableModel, edits: Sequence[Edit]) -> list[Ed
     Raises:
         BadEdit: the answer does not hold a span; the message shows the answer.
     """
-    asked = [edit for edit in edits if edit.replace and not edit.target]
+    asked = [edit for edit in edits if _lacks_target(edit)]
     if not asked:
         return list(edits)
     said = model.generate([edit.prompt for edit in asked], max_new_tokens=LONGEST)
     answers = iter(said)
-    return [replace_spans(edit, next(answers)) if edit.replace and not edit.target else edit for edit in edits]
+    return [replace_spans(edit, next(answers)) if _lacks_target(edit) else edit for edit in edits]
+
+
+def _lacks_target(edit: Edit) -> bool:
+    return isinstance(edit, Edit) and bool(edit.replace) and not edit.target  # what is no edit is refused elsewhere
 
 
 def replace_spans(edit: Edit, answer: str) -> Edit:
@@ -59,7 +63,7 @@ def _whole(span: str) -> str:
 
 
 def _sentences(text: str, needed: int) -> str:
-    """Cut what goes on after the sentence in which character `needed` stands, if the text breaks off in mid-sentence."""
+    """Cut what follows the sentence in which character `needed` stands, if the text breaks off in mid-sentence."""
     if text.rstrip()[-1:] in ".!?\"')”’。！？" or len(text.split()) < LONGEST // 3:
         return text
     ends = [match.end() for match in re.finditer(r"[.!?。！？](?=\s|$)", text) if match.end() >= needed]
