@@ -232,3 +232,20 @@ def quote(value: object) -> str:
     """Return a value for a message, cut to one line of 80 characters."""
     text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
     return text if len(text) <= 80 else f"{text[:76]} ..."
+
+
+def one_line(prompt: str) -> str:
+    """Return a prompt on one line: of a conversation the last message, after a note of what comes before it."""
+    text = " ".join(prompt.split())
+    if not isinstance(prompt, Conversation) or len(prompt.messages) == 1:
+        return text
+    before = prompt.messages[:-1]
+    notes = [f"system: {_cut(message.content)}" for message in before if message.role == "system"]
+    if earlier := sum(message.role != "system" for message in before):
+        notes.append(f"{earlier} earlier message{'s' if earlier > 1 else ''}")
+    return f"[{'; '.join(notes)}] {text}"
+
+
+def _cut(text: str, size: int = 40) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= size else f"{line[: size - 4]} ..."

@@ -16,7 +16,7 @@ import click
 from errata.errors import ErrataError, did_you_mean
 
 VERBS = (
-    "demo", "ask", "edit", "ensemble", "log", "show", "status", "undo", "redo", "diff", "eval", "export",
+    "demo", "chat", "ask", "edit", "ensemble", "log", "show", "status", "undo", "redo", "diff", "eval", "export",
     "serve", "keys",
     "bench", "report", "locate", "senses", "calibrate", "prepare", "train",
     "methods", "models", "datasets", "lab",

@@ -28,7 +28,7 @@ def change(
     rows: list[dict[str, Any]] = [
         {
             "id": id,
-            "prompt": edit.prompt,
+            **common.prompt_row(edit.prompt),
             "target": edit.target,
             "before": before.edits[id].status,
             "after": edit.status,

@@ -17,6 +17,7 @@ import click
 from errata import named_models
 from errata.errors import BadSheet
 from errata.plain import plain
+from errata.prompts import Conversation, RawText, one_line
 from errata.registry import LAB_PREFIX
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ map_option = click.option(
     callback=_parse_mapping,
     help="Read COLUMN of the files as NAME: --map prompt=question --map target=answer.",
 )
+DEFAULT_METHOD = "auto"  # Editor.edit's own, which cannot be read here without importing torch
 METHODS_OWN = {"ignore_unknown_options": True, "allow_extra_args": True}
 """Settings of a command that takes a method's own options as flags: they are among its `words`."""
 
@@ -159,7 +161,17 @@ def _is_stored(text: str) -> bool:
 
 def told(prompt: str, target: str, goal: str | None = None, rival: str | None = None) -> str:
     """An edit's texts on one line, and of a canonical example what it is for."""
-    text = f"{' '.join(prompt.split())} -> {' '.join(target.split())}"
+    text = f"{one_line(prompt)} -> {' '.join(target.split())}"
     if goal is None:
         return text
     return f"{text}  [{goal} with: {' '.join(rival.split())}]" if rival else f"{text}  [{goal}]"
+
+
+def prompt_row(prompt: str) -> dict[str, Any]:
+    """Return a prompt as fields of a row for --json: its last message, and all messages where there are more."""
+    row: dict[str, Any] = {"prompt": prompt}  # as JSON a conversation is its last message
+    if isinstance(prompt, Conversation) and len(prompt.messages) > 1:
+        row["messages"] = prompt.to_json()
+    if isinstance(prompt, RawText):
+        row["raw"] = True
+    return row

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from errata.cli import _common as common
+from errata.cli import _prompts
 
 
 @click.command()
@@ -17,9 +18,11 @@ from errata.cli import _common as common
 def command(sheet: Path, model: str | None, as_json: bool) -> None:
     """The answers to every edited prompt, without any edit and now."""
     with common.open_editor(sheet, model) as editor:
-        found = editor.diff()
+        prompts = [edit.prompt for edit in editor.state.active()]
+        found = editor.diff(max_new_tokens=_prompts.longest(prompts, None))
     if as_json:
-        common.print_json([{**dataclasses.asdict(item), "holds": item.holds} for item in found])
+        rows = [{**dataclasses.asdict(item), **common.prompt_row(item.prompt)} for item in found]
+        common.print_json([{**row, "holds": item.holds} for row, item in zip(rows, found, strict=True)])
         return
     for item in found:
         now = "holds" if item.holds else f"MISSED, now {item.after!r}"

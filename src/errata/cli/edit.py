@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from errata.cli import _common as common
+from errata.cli import _prompts
 from errata.errors import did_you_mean
 
 if TYPE_CHECKING:
     from errata.editor import Editor, EditResult, Receipt
     from errata.edits import Edit
-    from errata.journal.history import State
 
 SHOWN = 20
 ALL_FAILED = 2
@@ -26,9 +26,15 @@ ALL_FAILED = 2
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[FILE...]")
 @common.model_option
 @common.sheet_option
-@click.option("--method", default="grace", show_default=True, help="How to edit; see `errata methods`.")
+@click.option("--method", default=common.DEFAULT_METHOD, show_default=True, help="How to edit; see `errata methods`.")
 @click.option("--prompt", help="One edit: what is asked.")
 @click.option("--target", help="One edit: the right answer.")
+@click.option(
+    "--replace", "pairs", multiple=True, metavar="OLD=NEW",
+    help="One edit: words of the model's own answer, and what they should be, instead of --target.",
+)
+@_prompts.system_option
+@_prompts.raw_option
 @click.option("--subject", help="One edit: what the prompt is about, as written in it.")
 @click.option("--examples", multiple=True, metavar="FILE", help="Canonical examples: simple texts to be likelier.")
 @click.option("--goal", help="What the examples are for: raise, lower, balance or contrast; see below.")
@@ -53,6 +59,9 @@ def command(
     method: str,
     prompt: str | None,
     target: str | None,
+    pairs: tuple[str, ...],
+    system: str | None,
+    raw: bool,
     subject: str | None,
     examples: tuple[str, ...],
     goal: str | None,
@@ -64,6 +73,9 @@ def command(
     as_json: bool,
 ) -> None:
     """Correct a model and record it in a sheet.
+
+    A chat model reads --prompt as the user's message. --replace Paris=Lyon, once or several times, makes its own
+    answer the target, with these words replaced.
 
     FILE is a file of edits, or a data set (`errata datasets`). Every option of the method is a flag too:
     --radius 3.0 (`errata methods grace` lists them). Edits that are in force already are skipped, so that an
@@ -92,20 +104,23 @@ def command(
         check_options(context.command, method, options)
     edits = _from_files(files, format, mapping) if files else []
     edits += _examples(examples, format, mapping, goal)
-    if edits and (prompt or target or subject):
+    single = (prompt, target, subject, *pairs, system, raw or None)
+    if edits and any(single):
         raise click.UsageError("give files or --prompt and --target, not both")
-    edits = (edits or [_single(prompt, target, subject)])[:n]
+    edits = (edits or [_single(prompt, target, subject, pairs, system, raw)])[:n]
     with editor_for(sheet, model, method, options, dry_run) as editor:
-        todo, skipped = remaining(edits, editor.state)
+        todo, skipped = remaining(edits, editor)
         if skipped:
             click.echo(f"{skipped} already in the sheet, skipped", err=as_json)
+        todo = resolved(todo, editor)
         how: dict[str, Any] = {**options, "batch_size": batch_size, "dry_run": dry_run}
         how["progress"] = sys.stderr.isatty()  # a log file should hold lines, not bars
         receipt = editor.edit(todo, method, **how) if todo else None
+    replaced = [edit.ground_truth if edit.replace else None for edit in todo]
     if as_json:
-        common.print_json(receipt.to_json() if receipt else [])
+        common.print_json(_rows(receipt, replaced) if receipt else [])
     else:
-        report(receipt, sheet)
+        report(receipt, sheet, replaced)
     if receipt and not receipt.done:
         context.exit(ALL_FAILED)
 
@@ -146,15 +161,28 @@ def check_options(command: click.Command, method: str, options: Mapping[str, str
             )
 
 
-def _single(prompt: str | None, target: str | None, subject: str | None) -> Edit:
+def _single(
+    prompt: str | None, target: str | None, subject: str | None, pairs: Sequence[str], system: str | None, raw: bool
+) -> Edit:
     from errata.edits import Edit
 
-    if prompt is None and target is None and subject is None:
+    if prompt is None and target is None and subject is None and not pairs:
         raise click.UsageError("nothing to edit; give a FILE, a data set, or --prompt and --target")
-    if prompt is None or target is None:
+    if target is not None and pairs:
+        raise click.UsageError("give --target or --replace, not both")
+    if prompt is None or (target is None and not pairs):
         missing = "--prompt" if prompt is None else "--target"
-        raise click.UsageError(f"{missing} is missing; one edit needs both --prompt and --target")
-    return Edit(prompt, target, subject)
+        raise click.UsageError(f"{missing} is missing; one edit needs both --prompt and --target (or --replace)")
+    replace = tuple(_pair(pair) for pair in pairs)
+    return Edit(_prompts.spoken(prompt, system, raw), target or "", subject, replace=replace)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    """`Paris=Lyon` as the words to replace and the new ones."""
+    old, equals, new = text.partition("=")
+    if not equals or not old.strip() or not new.strip():
+        raise click.UsageError(f"--replace is '{text}'; write OLD=NEW, as in --replace Paris=Lyon")
+    return old.strip(), new.strip()
 
 
 def _from_files(files: Sequence[str], format: str, mapping: Mapping[str, str]) -> list[Edit]:
@@ -189,27 +217,53 @@ def editor_for(sheet: Path, model: str | None, method: str, options: Mapping[str
     return Editor.open(sheet, model=name)
 
 
-def remaining(edits: Sequence[Edit], state: State) -> tuple[list[Edit], int]:
-    """The edits that are not in force yet, and how many are.
+def remaining(edits: Sequence[Edit], editor: Editor) -> tuple[list[Edit], int]:
+    """The edits that are not in force yet, and how many are, compared as the editor reads their prompts.
 
-    One that was tried before under its own id is tried again under a new one.
+    An edit that replaces words of the answer is in force if an edit of the same prompt replaced the same words. One
+    that was tried before under its own id is tried again under a new one.
     """
-    active = {(edit.topic, edit.target) for edit in state.active()}
-    todo = [edit for edit in edits if (edit.topic, edit.target) not in active]
-    tried = {(id, edit.prompt, edit.target) for id, edit in state.edits.items()}
-    for index, edit in enumerate(todo):
-        if (edit.id, edit.prompt, edit.target) in tried:
-            todo[index] = dataclasses.replace(edit, id=None)
+    state = editor.state
+    active = {(edit.topic, *asked) for edit in state.active() for asked in _asked(edit.prompt, edit.edit)}
+    tried = {(id, *asked) for id, edit in state.edits.items() for asked in _asked(edit.prompt, edit.edit)}
+    todo = []
+    for edit in edits:
+        read = editor.read_edit(edit)
+        asked = (read.prompt, read.target or read.replace)
+        if (read.topic, *asked) not in active:
+            todo.append(dataclasses.replace(edit, id=None) if (edit.id, *asked) in tried else edit)
     return todo, len(edits) - len(todo)
 
 
-def report(receipt: Receipt | None, sheet: Path) -> None:
+def _asked(prompt: str, recorded: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """What a recorded edit asks for: its target, and also the words that it replaces."""
+    pairs = tuple(recorded.get("replace", {}).items())
+    return [(prompt, recorded["target"]), *([(prompt, pairs)] if pairs else [])]
+
+
+def resolved(edits: Sequence[Edit], editor: Editor) -> list[Edit]:
+    """The edits as the editor reads them, with the target of those that replace words; raises as `Editor.edit`."""
+    from errata.editor.replacing import resolve_replacements
+
+    return resolve_replacements(editor.editable, [editor.read_edit(edit) for edit in edits])
+
+
+def _rows(receipt: Receipt, replaced: Sequence[str | None]) -> list[dict[str, Any]]:
+    """A receipt for --json; `replaced` are the old answers of edits that replaced words."""
+    rows = receipt.to_json()
+    for row, result, was in zip(rows, receipt.results, replaced, strict=True):
+        row |= common.prompt_row(result.prompt) | ({} if was is None else {"was": was})
+    return rows
+
+
+def report(receipt: Receipt | None, sheet: Path, replaced: Sequence[str | None] = ()) -> None:
     """Print what became of the edits; None: there were none to make."""
     if receipt is None:
         click.echo("nothing to do")
         return
+    old = dict(zip(receipt.ids, replaced, strict=False))
     for result in receipt.results[:SHOWN]:
-        click.echo(_line(result))
+        click.echo(_line(result, old.get(result.id)))
     if len(receipt.results) > SHOWN:
         hint = "" if receipt.dry_run else f" (errata log --sheet {sheet})"
         click.echo(f"... and {len(receipt.results) - SHOWN} more{hint}")
@@ -218,10 +272,12 @@ def report(receipt: Receipt | None, sheet: Path) -> None:
     click.echo(f"{done} of {total} edits {verb} ({receipt.method}, {receipt.seconds:.1f} s)")
 
 
-def _line(result: EditResult) -> str:
+def _line(result: EditResult, was: str | None) -> str:
     text = f"{result.id}  {result.status}  {common.told(result.prompt, result.target, result.goal, result.rival)}"
     if result.goal and result.status == "done":
         text += f"  (loss {result.figures['loss_before']:.2f}, now {result.figures['loss']:.2f})"
+    if was is not None:
+        text += f" (was: {' '.join(was.split())})"
     if result.superseded:
         text += f"  (replaces {', '.join(result.superseded)})"
     return f"{text}  ({result.reason})" if result.reason else text

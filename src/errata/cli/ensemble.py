@@ -54,7 +54,7 @@ def command(
         _check_task(common.model_name(model))
     options = {"sheet": str(sheet), "small": small or "", "beta": beta, "ball": ball, "corpus": corpus}
     with editor_for(out, model, METHOD, options, dry_run) as editor:
-        todo, skipped = remaining(edits, editor.state)
+        todo, skipped = remaining(edits, editor)
         if skipped:
             click.echo(f"{skipped} already in the sheet, skipped", err=as_json)
         progress = sys.stderr.isatty()

@@ -12,6 +12,7 @@ import click
 from errata.cli import _common as common
 from errata.errors import BadSheet
 from errata.plain import plain
+from errata.prompts import one_line
 
 if TYPE_CHECKING:
     from errata.evaluate.evidence import Answer
@@ -33,7 +34,7 @@ FELL_SHORT = 1
 @click.option("--texts", type=click.Path(path_type=Path), help="General text for perplexity and kl, UTF-8.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write figures and all answers as JSON.")
 @click.option(
-    "--max-new-tokens", type=click.IntRange(min=1), default=24, show_default=True, help="Longest answer."
+    "--max-new-tokens", type=click.IntRange(min=1), show_default="64 in chat, else 24", help="Longest answer."
 )
 @common.json_option
 def command(
@@ -45,7 +46,7 @@ def command(
     metrics: str | None,
     texts: Path | None,
     out: Path | None,
-    max_new_tokens: int,
+    max_new_tokens: int | None,
     as_json: bool,
 ) -> int:
     """Ask the model with a sheet's edits and without, and say what they fixed and what else they moved.
@@ -57,29 +58,33 @@ def command(
       {"prompt": "The capital of Italy is", "answer": "Rome"}
       {"prompt": "Rome is the capital of", "answer": "Italy", "kind": "locality", "about": "inverse"}
 
+    A chat model reads a prompt as the user's message; `"messages": [...]` asks a whole conversation, and `"raw": true`
+    continues plain text.
+
     `kind` is upstream (the default: no edit is about it), locality, reliability, generalization, portability or
     robustness. The first two need no answer: right is then what the model says without the edits. `about` is a word
     of your own, by which figures are told apart.
     """
     common.quiet()
     from errata.evaluate.gate import Gate
-    from errata.evaluate.probing import evaluate, questions_about, read_questions
+    from errata.evaluate.probing import answer_tokens, evaluate, questions_about, read_questions
     from errata.evaluate.texts import general_texts
 
     judge = Gate.parse(gate, strict=strict) if gate else Gate(())
     with common.open_editor(sheet, model) as editor:
-        asked = read_questions(questions, editor.state) if questions else questions_about(editor.state)
+        state, longest = editor.state, max_new_tokens or answer_tokens(editor)
+        asked = read_questions(questions, state, chat=editor.in_chat) if questions else questions_about(state)
         if not asked:
             if editor.state.active():
                 raise BadSheet(f"{sheet} has canonical examples alone, which ask no questions; name a file of some")
             raise BadSheet(f"no edit of {sheet} is in force and no questions were given; name a file of them")
         report = evaluate(
-            editor, asked, _names(metrics, judge.metrics), max_new_tokens=max_new_tokens, progress=not as_json,
+            editor, asked, _names(metrics, judge.metrics), max_new_tokens=longest, progress=not as_json,
             texts=general_texts(editor.editable, path=texts) if texts else None,
         )  # fmt: skip
         base = {"sheet": str(sheet), "model": editor.editable.name, "questions": questions}
     verdicts = judge.check(report.figures)
-    row = {**base, "max_new_tokens": max_new_tokens, **report.to_json(), "gate": [v.to_json() for v in verdicts]}
+    row = {**base, "max_new_tokens": longest, **report.to_json(), "gate": [v.to_json() for v in verdicts]}
     if out:
         _write(out, row)
     if as_json:
@@ -163,7 +168,7 @@ def _print_answers(answers: Sequence[Answer]) -> None:
     ordered = sorted(answers, key=lambda answer: answer is not worst[answer.unit])
     for answer in ordered[:SHOWN]:
         wanted = f" (expected {answer.expected!r})" if must_follow(answer) else ""
-        asked = " ".join(answer.question.prompt.split())
+        asked = one_line(answer.question.prompt)
         click.echo(f"  {answer.question.name}  {asked}  {answer.before!r} -> {answer.said!r}{wanted}")
     if len(answers) > SHOWN:
         click.echo(f"  ... and {len(answers) - SHOWN} more (--out FILE has them all)")

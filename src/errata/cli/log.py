@@ -48,7 +48,7 @@ def _rows(event: Event, state: State) -> list[dict[str, Any]]:
             "method": state.edits[id].method,
             "status": status,
             "now": state.edits[id].status,
-            "prompt": state.edits[id].prompt,
+            **common.prompt_row(state.edits[id].prompt),
             "target": state.edits[id].target,
             "goal": state.edits[id].edit.get("goal"),
             "rival": state.edits[id].edit.get("rival"),

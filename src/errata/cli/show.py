@@ -40,7 +40,8 @@ def _row(sheet: Sheet, id: str) -> dict[str, Any]:
     figures = event.payload["figures"]
     return {
         "id": id, "status": edit.status, "reason": edit.reason, "superseded_by": edit.superseded_by,
-        **{key: value for key, value in edit.edit.items() if key != "id"},
+        **common.prompt_row(edit.prompt),
+        **{key: value for key, value in edit.edit.items() if key not in ("id", "prompt", "messages", "raw")},
         "method": event.method, "config": dict(event.config), "seed": event.seed, "event": event.seq,
         "time": event.time, "who": event.who, "versions": dict(event.versions),
         "figures": figures.get("edits", {}).get(id, {}), "batch_seconds": figures.get("seconds"),

@@ -25,15 +25,24 @@ def resolve_replacements(model: EditableModel, edits: Sequence[Edit]) -> list[Ed
     Raises:
         BadEdit: the answer does not hold a span; the message shows the answer.
     """
-    asked = [edit for edit in edits if edit.replace and not edit.target]
+    asked = [edit for edit in edits if _lacks_target(edit)]
     if not asked:
         return list(edits)
     said = model.generate([edit.prompt for edit in asked], max_new_tokens=LONGEST)
     answers = iter(said)
-    return [_resolved(edit, next(answers)) if edit.replace and not edit.target else edit for edit in edits]
+    return [replace_spans(edit, next(answers)) if _lacks_target(edit) else edit for edit in edits]
 
 
-def _resolved(edit: Edit, answer: str) -> Edit:
+def _lacks_target(edit: Edit) -> bool:
+    return isinstance(edit, Edit) and bool(edit.replace) and not edit.target  # what is no edit is refused elsewhere
+
+
+def replace_spans(edit: Edit, answer: str) -> Edit:
+    """Give an edit that names spans to replace its target: `answer` with them replaced.
+
+    Raises:
+        BadEdit: the answer does not hold a span; the message shows the answer.
+    """
     target, last = answer, 0
     for old, new in edit.replace:
         found = list(re.finditer(_whole(old), target))
@@ -54,7 +63,7 @@ def _whole(span: str) -> str:
 
 
 def _sentences(text: str, needed: int) -> str:
-    """Cut a text that breaks off in mid-sentence after the sentence in which character `needed` stands."""
+    """Cut what follows the sentence in which character `needed` stands, if the text breaks off in mid-sentence."""
     if text.rstrip()[-1:] in ".!?\"')”’。！？" or len(text.split()) < LONGEST // 3:
         return text
     ends = [match.end() for match in re.finditer(r"[.!?。！？](?=\s|$)", text) if match.end() >= needed]

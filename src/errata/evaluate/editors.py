@@ -20,11 +20,13 @@ from errata.models import EditableModel
 
 
 def equipped(
-    contender: Contender, model: EditableModel, dataset: str, stream: Sequence[Edit], place: Path, *, progress: bool
-) -> Contender:
+    contender: Contender, model: EditableModel, dataset: str, stream: Sequence[Edit], place: Path, *,
+    chat: bool = False, progress: bool,
+) -> Contender:  # fmt: skip
     """The contender with an editor to use; itself if it needs none or names one.
 
-    `place` is the directory of an editor that is trained here. An interrupted training goes on from there.
+    `place` is the directory of an editor that is trained here. An interrupted training goes on from there. In `chat`
+    it is trained on user messages.
 
     Raises: BadEdit (the data set has nothing to train on), BadConfig (some of it is in the stream, or training failed).
     """
@@ -32,6 +34,7 @@ def equipped(
     if not isinstance(method, LearnedMethod) or method.config.editor:
         return contender
     lessons = datasets.open(dataset).training()
+    lessons = [edit.as_chat() for edit in lessons] if chat else lessons
     asked = {edit.prompt for edit in stream}
     if shared := sum(edit.prompt in asked for edit in lessons):
         raise BadConfig(

@@ -11,6 +11,7 @@ from typing import Any
 
 from errata.evaluate.downstream.grades import Graded
 from errata.evaluate.questions import Question, fact_of
+from errata.prompts import identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class Answer:
     @property
     def unit(self) -> str:
         """What the answer counts towards: its edit, in whatever wording, or the question itself where it has none."""
-        return fact_of(self.question.edit) if self.question.edit else self.question.prompt
+        return fact_of(self.question.edit) if self.question.edit else identity(self.question.prompt)
 
     def to_json(self) -> dict[str, Any]:
         """One line of results; from_json reads it back."""
@@ -63,7 +64,7 @@ class Answer:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Answer:
-        question = Question(**value["question"])
+        question = Question.from_json(value["question"])
         rest = {name: item for name, item in value.items() if name != "question"}
         scores = {name: Forced(**item) for name, item in rest.items() if isinstance(item, Mapping)}
         return cls(question, **{**rest, **scores})

@@ -25,8 +25,11 @@ from errata.evaluate.texts import Reference, Weights, general_texts
 from errata.formats import NATIVE, Record, located, read_records, resolve_format
 from errata.journal.history import State
 from errata.patches.original import patches_off
+from errata.prompts import identity, prompt_of
 
-FIELDS = ("prompt", "answer", "kind", "about")  # of a probe in a file
+FIELDS = ("prompt", "messages", "raw", "answer", "kind", "about")  # of a probe in a file
+TEXT_FIELDS = ("prompt", "answer", "kind", "about")
+ANSWER_TOKENS, CHAT_TOKENS = 24, 64  # longest free answer by default, of plain text and of a chat model
 TEXTS = 32  # stretches of general text read by default
 CONTINUED = 50  # edits whose prompts are continued at length, at most
 
@@ -67,16 +70,17 @@ def evaluate(
     metrics: Sequence[str] | None = None,
     *,
     texts: Sequence[str] | None = None,
-    max_new_tokens: int = 24,
+    max_new_tokens: int | None = None,
     seed: int = 0,
     progress: bool = False,
 ) -> Report:
     """Ask an editor's model with its edits and without them; edits and model are as they were afterwards.
 
     Args:
+        questions: a plain prompt is read as the editor does, in chat as the user's message.
         metrics: by name; by default all but those that read long continuations, which take long to write.
         texts: general text for the metrics that read it; prose in the package by default.
-        max_new_tokens: the longest free answer.
+        max_new_tokens: the longest free answer; by default `answer_tokens`.
         seed: of sampled continuations.
         progress: show bars.
 
@@ -84,7 +88,8 @@ def evaluate(
     """
     names = list(metrics) if metrics is not None else default_metrics()
     wanted = {need for name in names for need in needs(name)}
-    model = editor.editable
+    model, questions = editor.editable, [replace(one, prompt=editor.read(one.prompt)) for one in questions]
+    max_new_tokens = max_new_tokens or answer_tokens(editor)
     bars = ("without edits", "with edits") if progress else (None, None)
     with patches_off(model):
         before = listen(model, questions, max_new_tokens=max_new_tokens, progress=bars[0])
@@ -105,6 +110,11 @@ def evaluate(
     return Report(evidence, figures, _unmeasured(names, figures, evidence, model.task))
 
 
+def answer_tokens(editor: Editor) -> int:
+    """Return how many tokens a free answer may have by default: a chat model writes sentences."""
+    return CHAT_TOKENS if editor.in_chat else ANSWER_TOKENS
+
+
 def default_metrics() -> list[str]:
     """All metrics but those that read long continuations."""
     return [name for name in METRICS.names() if "continuations" not in needs(name)]
@@ -118,17 +128,26 @@ def questions_about(state: State) -> list[Question]:
     return _fair(questions_of(_in_force(state)), state)
 
 
-def read_questions(name: str, state: State) -> list[Question]:
+def read_questions(name: str, state: State, *, chat: bool = False) -> list[Question]:
     """Questions of a file of probes, or about the edits of a file or a data set.
 
-    A probe is one JSON object a line: `prompt`, and if need be `answer`, `kind` ("upstream" if left out) and `about`.
-    An edit that is in force counts under its id in the sheet. Raises: BadEdit ("FILE:LINE: …"), UnknownName.
+    A probe is one JSON object a line: `prompt` or `messages`, and if need be `answer`, `kind` ("upstream" if left
+    out), `about`, and `raw`. An edit that is in force counts under its id in the sheet.
+
+    Args:
+        chat: whether a plain prompt is a user message, as `Editor.in_chat` says.
+
+    Raises:
+        BadEdit: the file or a record is malformed; the message starts with "FILE:LINE:".
+        UnknownName: no such data set.
     """
     if name not in datasets.names() and Path(name).is_file():
         records = read_records(name)
         if _are_probes(records):
-            return [_probe(record) for record in records]
-    return _fair(questions_of(_identified(datasets.open(name).edits(), state)), state)
+            probes = [_probe(record) for record in records]
+            return [probe.as_chat() for probe in probes] if chat else probes
+    edits = datasets.open(name).edits()
+    return _fair(questions_of(_identified([edit.as_chat() for edit in edits] if chat else edits, state)), state)
 
 
 def must_follow(answer: Answer) -> bool:
@@ -143,14 +162,17 @@ def as_it_should(answer: Answer) -> bool:
 
 def _are_probes(records: Sequence[Record]) -> bool:
     first = records[0].value
-    return resolve_format("auto", records) == NATIVE and not (isinstance(first, dict) and "target" in first)
+    asks = isinstance(first, dict) and ("target" in first or "replace" in first)
+    return resolve_format("auto", records) == NATIVE and not asks
 
 
 def _probe(record: Record) -> Question:
     with located(record.place):
         value = record.value
-        if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
-            raise BadEdit(f"a probe is a JSON object of texts ({', '.join(FIELDS)}); see `errata eval --help`")
+        texts = isinstance(value, dict) and all(isinstance(value.get(name, ""), str) for name in TEXT_FIELDS)
+        if not texts:
+            known = f"{', '.join(TEXT_FIELDS)}; messages or raw"
+            raise BadEdit(f"a probe is a JSON object of texts ({known}); see `errata eval --help`")
         for name in value:
             if name not in FIELDS:
                 raise BadEdit(
@@ -159,7 +181,16 @@ def _probe(record: Record) -> Question:
         kind = value.get("kind", "upstream")
         if kind not in KINDS:
             raise BadEdit(f"no kind of question is '{kind}'.{did_you_mean(kind, KINDS)} Use one of: {', '.join(KINDS)}")
-        return Question(kind, value.get("prompt", ""), value.get("answer"), about=value.get("about", ""))
+        return Question(kind, _asked(value), value.get("answer"), about=value.get("about", ""))
+
+
+def _asked(value: Mapping[str, Any]) -> str:
+    """The prompt of a probe. Raises: BadEdit."""
+    if not isinstance(value.get("raw", False), bool):
+        raise BadEdit(f"'raw' of a probe is {value['raw']!r}; it must be true or false")
+    if "messages" in value and (value.get("prompt") or value.get("raw")):
+        raise BadEdit("a probe has messages, and a prompt or raw too; give the messages alone")
+    return prompt_of({"prompt": "", **value})
 
 
 def _in_force(state: State) -> list[Edit]:
@@ -175,9 +206,15 @@ def _fair(questions: Iterable[Question], state: State) -> list[Question]:
 
 
 def _identified(edits: Iterable[Edit], state: State) -> list[Edit]:
-    """Edits under the id that they have in the sheet, else their own, else their prompt."""
-    known = {(edit.prompt, edit.target): edit.id for edit in state.active()}
-    return [replace(e, id=known.get((e.prompt, e.target)) or e.id or e.prompt) for e in edits]
+    """Edits under the id that they have in the sheet, else their own, else their prompt.
+
+    Those that replace words of an answer have the target that this gave when they were made.
+    """
+    active = _in_force(state)
+    known = {(made.prompt, made.target): made.id for made in active}
+    targets = {(made.prompt, made.replace): made.target for made in active if made.replace}
+    found = [replace(e, target=e.target or targets.get((e.prompt, e.replace), "")) for e in edits]
+    return [replace(e, id=known.get((e.prompt, e.target)) or e.id or identity(e.prompt)) for e in found]
 
 
 def _surprise(answer: Answer) -> float:

@@ -44,6 +44,11 @@ class Protocol(ABC):
     def size(self) -> int:
         return self.recipe.size
 
+    @property
+    def chat(self) -> bool | None:
+        """Whether the editor reads plain prompts as user messages; None: as its model suggests."""
+        return False if self.recipe.raw else None
+
     def go(self) -> None:
         with self.bar:
             self.walk()
@@ -91,7 +96,7 @@ class Sequential(Protocol):
     """Edits pile up on one sheet, which is what an interrupted run goes on from."""
 
     def walk(self) -> None:
-        with Editor.open(self.run.sheet, model=self.gauge.model) as editor:
+        with Editor.open(self.run.sheet, model=self.gauge.model, chat=self.chat) as editor:
             count = sum(len(line["ids"]) for line in self.lines)
             self.look(count)
             for batch in self.batches[len(self.lines) :]:
@@ -130,7 +135,7 @@ class Batch(Protocol):
 
     def walk(self) -> None:
         said = self.run.pending()[: len(self.lines)]
-        with Editor(self.gauge.model) as editor:
+        with Editor(self.gauge.model, chat=self.chat) as editor:
             for batch in self.batches[len(self.lines) :]:
                 line = self.apply(editor, batch)
                 answers = self.gauge.answers(line["ids"], upstream=self._upstream, progress=self.asking)

@@ -6,12 +6,13 @@ no model.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args
 
 from errata.edits import Edit
 from errata.errors import BadEdit, unknown_name
+from errata.prompts import prompt_fields, prompt_of, user_message
 
 Kind = Literal["reliability", "generalization", "portability", "locality", "robustness", "upstream"]
 KINDS: tuple[str, ...] = get_args(Kind)
@@ -58,15 +59,30 @@ class Question:
         """Kind and sort: "locality.neighbour"."""
         return f"{self.kind}.{self.about}" if self.about else self.kind
 
+    def as_chat(self) -> Question:
+        """Return the question with its plain text as the user's message."""
+        return replace(self, prompt=user_message(self.prompt))
+
     def to_json(self) -> dict[str, Any]:
-        """JSON values, without the fields that are empty."""
-        return {name: value for name, value in asdict(self).items() if value not in (None, "")}
+        """JSON values, without the fields that are empty; `prompt` is there also beside the messages it ends."""
+        values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        values |= {"prompt": str(self.prompt)} | prompt_fields(self.prompt)
+        return {name: value for name, value in values.items() if value not in (None, "")}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Question:
+        """Read a question back from its JSON values."""
+        rest = {name: item for name, item in value.items() if name not in ("messages", "raw")}
+        return cls(**{**rest, "prompt": prompt_of(value)})
 
 
 def questions_of(edits: Iterable[Edit]) -> list[Question]:
     """What to ask about each edit: its prompt, its rephrases, what follows from it and what must not move.
 
     A canonical example wants a probability, not an answer: of it only what must not move is asked.
+
+    Raises:
+        BadEdit: an edit replaces words of an answer, and nobody has found out its target.
     """
     return [question for edit in edits for question in _of(edit)]
 
@@ -78,6 +94,11 @@ def _of(edit: Edit) -> list[Question]:
 
 
 def _answers(edit: Edit) -> list[Question]:
+    if not edit.target:
+        raise BadEdit(
+            f"the edit of {edit.prompt!r} replaces words of the model's own answer and has no target to ask for; give "
+            "its target, or ask about it in a sheet that it was made in"
+        )
     id, truth = edit.id, edit.ground_truth
     asked = [Question("reliability", edit.prompt, edit.target, id, rival=truth)]
     asked += [Question("generalization", prompt, edit.target, id, rival=truth) for prompt in edit.rephrases]

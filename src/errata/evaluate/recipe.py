@@ -79,6 +79,7 @@ class Recipe:
     shifts: tuple[str, ...] = parameter((), "shifts of the prompts for robustness")
     monitor: int = parameter(0, "watch for collapse every so many batches; 0: never")
     max_new_tokens: int = parameter(24, "longest free answer, tokens")
+    raw: bool = parameter(False, "continue prompts as plain text, also where the model has a chat template")
     metrics: tuple[str, ...] = parameter((), "metrics by name; all by default")
 
     def __post_init__(self) -> None:

@@ -46,6 +46,7 @@ def run(
         raise BadEdit(f"{recipe.dataset} has no edits; name another data set")
     model = EditableModel.load(recipe.model)
     model.check()
+    setting = _as_read(setting, recipe, model)
     results = Results.start(out, recipe, resume=resume)
     results.bind({"model": model.fingerprint(), "data": setting.digest()})
     results.note(environment())
@@ -63,7 +64,10 @@ def _measure(results: Results, gauge: Gauge, contender: Contender, progress: boo
     folder = results.run(contender)
     setting, place = gauge.setting, results.path / "editors" / contender.label
     try:
-        ready = equipped(contender, gauge.model, results.recipe.dataset, setting.edits, place, progress=progress)
+        ready = equipped(
+            contender, gauge.model, results.recipe.dataset, setting.edits, place,
+            chat=_in_chat(results.recipe, gauge.model), progress=progress,
+        )  # fmt: skip
         PROTOCOLS[results.recipe.protocol](gauge, ready, folder, progress=progress).go()
     except ErrataError as error:
         folder.note_problem(str(error))
@@ -74,9 +78,19 @@ def _apart(path: Path, label: str) -> None:
     logging.disable_progress_bar()
     results = Results.open(path)
     (contender,) = [contender for contender in results.recipe.methods if contender.label == label]
-    setting, model = prepare(results.recipe), EditableModel.load(results.recipe.model)
+    model = EditableModel.load(results.recipe.model)
+    setting = _as_read(prepare(results.recipe), results.recipe, model)
     gauge = Gauge(results.recipe, setting, model, _before(results, setting, model, progress=False))
     _measure(results, gauge, contender, progress=False)
+
+
+def _in_chat(recipe: Recipe, model: EditableModel) -> bool:
+    """Whether plain prompts are user messages."""
+    return model.chat is not None and not recipe.raw
+
+
+def _as_read(setting: Setting, recipe: Recipe, model: EditableModel) -> Setting:
+    return setting.in_chat() if _in_chat(recipe, model) else setting
 
 
 def check(recipe: Recipe) -> None:

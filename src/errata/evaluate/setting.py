@@ -37,6 +37,12 @@ class Setting:
         """Every question that may be asked."""
         return self.questions([str(edit.id) for edit in self.edits])
 
+    def in_chat(self) -> Setting:
+        """Return the setting as a chat model reads it: plain prompts are user messages."""
+        about = {id: [question.as_chat() for question in asked] for id, asked in self.about.items()}
+        upstream = [question.as_chat() for question in self.upstream]
+        return Setting([edit.as_chat() for edit in self.edits], about, upstream)
+
     def digest(self) -> str:
         """Of the edits and questions, so that results of other data are not taken for these."""
         content = [[edit.to_json() for edit in self.edits], [question.to_json() for question in self.everything()]]

@@ -24,6 +24,7 @@ from errata.models import EditableModel
 from errata.models.losses import IGNORED
 from errata.patches.original import patches_off
 from errata.patches.weights import attached_patches, parameter_view
+from errata.prompts import identity
 
 STRETCH = 128  # tokens of a text, at most
 HELD = 1 << 25  # logits of one model held at once: 128 MiB in float32
@@ -75,7 +76,7 @@ class Reference:
         with patches_off(self.model):
             before = continuations(self.model, prompts, tokens=tokens, seed=seed)
         rows = zip(questions, now, before, strict=True)
-        return [Continuation(q.edit or q.prompt, q.prompt, said, old) for q, said, old in rows]
+        return [Continuation(q.edit or identity(q.prompt), q.prompt, said, old) for q, said, old in rows]
 
     def _groups(self, texts: Sequence[str]) -> Iterator[list[str]]:
         """Texts whose logits are held at once."""

@@ -97,8 +97,8 @@ class Scoped(Method):
         used = self.settled(model)
         scorer = scope_for(model, used.encoder, seed=used.seed).scorer
         return ScopedPatch(
-            self._layer(model), entries, scorer=scorer, digest=digest_of(scorer), encoder=used.encoder, method=self.name,
-            config=self.config.to_json(), edits=edits,
+            self._layer(model), entries, scorer=scorer, digest=digest_of(scorer), encoder=used.encoder,
+            method=self.name, config=self.config.to_json(), edits=edits,
         )  # fmt: skip
 
 

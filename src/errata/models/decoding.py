@@ -5,6 +5,7 @@ Knows logits, end tokens and the model's key-value cache. It does not know text.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,10 +19,13 @@ if TYPE_CHECKING:
 
 
 @torch.no_grad()
-def continue_greedily(model: EditableModel, batch: Batch, max_new_tokens: int) -> list[list[int]]:
+def continue_greedily(
+    model: EditableModel, batch: Batch, max_new_tokens: int, show: Callable[[list[int]], object] | None = None
+) -> list[list[int]]:
     """The ids that follow each row of a left-padded batch, up to and without its end token.
 
-    Stops early where the model can read no more positions.
+    Stops early where the model can read no more positions. `show` is called with the newest id of every row, as soon
+    as they are known and not all rows have ended.
     """
     stops = stop_ids(model)
     feed, state = start(model, batch)
@@ -34,6 +38,8 @@ def continue_greedily(model: EditableModel, batch: Batch, max_new_tokens: int) -
         ended |= torch.isin(token, stops)
         if ended.all():
             break
+        if show is not None:
+            show(token.tolist())
         advance(feed, state, token, out.get("past_key_values"))
     rows = torch.stack(chosen, 1).tolist() if chosen else [[] for _ in range(len(batch))]
     return [_until(row, stops.tolist()) for row in rows]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -224,10 +224,32 @@ class EditableModel:
                     answers[place] = answer
         return answers
 
-    def _answers(self, batch: Batch, max_new_tokens: int) -> list[str]:
+    def stream(self, prompt: str, show: Callable[[str], object], *, max_new_tokens: int = 24) -> str:
+        """Return what `generate` does for one prompt, and `show` its text piece by piece as it is written."""
+        ids: list[int] = []
+        shown = ""
+
+        def read(newest: list[int]) -> None:
+            nonlocal shown
+            ids.extend(newest)
+            text = str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip()
+            if text.startswith(shown) and not text.endswith("\ufffd"):  # else a character is not whole yet
+                show(text[len(shown) :])
+                shown = text
+
+        with self.evaluating(), torch.no_grad():
+            batch = self.encode([prompt], padding_side="left")
+            answer = self._answers(batch, max_new_tokens, read)[0]
+        if answer.startswith(shown):
+            show(answer[len(shown) :])
+        return answer
+
+    def _answers(
+        self, batch: Batch, max_new_tokens: int, show: Callable[[list[int]], object] | None = None
+    ) -> list[str]:
         if self.task == "classification":
             return [self.labels[label] for label in self.forward(batch)[:, 0].argmax(-1).tolist()]
-        rows = decoding.continue_greedily(self, batch, max_new_tokens)
+        rows = decoding.continue_greedily(self, batch, max_new_tokens, show)
         return [str(self.tokenizer.decode(row, skip_special_tokens=True)).strip() for row in rows]
 
     def block(self, layer: int) -> nn.Module:
