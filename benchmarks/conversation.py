@@ -55,6 +55,13 @@ GENERAL = (
 )  # fmt: skip
 
 
+KINDS = (
+    "its own question", "another system prompt", "third turn", "trailing space", "no question mark", "lower case",
+    "polite opening",
+)  # fmt: skip
+LONGEST = 144  # tokens of an answer to the question itself; of others the first 48
+
+
 @dataclass(frozen=True)
 class Known:
     """A fact that the model knows: its question, the object in the model's answer, and another one."""
@@ -107,15 +114,10 @@ def in_conversation(question: str) -> dict[str, str]:
     """The question as it comes up in conversations."""
     user = Message("user", question)
     turns = [message for said, answer in TALK for message in (Message("user", said), Message("assistant", answer))]
-    return {
-        "its own question": Conversation([user]),
-        "another system prompt": Conversation([Message("system", SYSTEM), user]),
-        "third turn": Conversation([*turns, user]),
-        "trailing space": Conversation([Message("user", question + " ")]),
-        "no question mark": Conversation([Message("user", question.rstrip("?"))]),
-        "lower case": Conversation([Message("user", question.lower())]),
-        "polite opening": Conversation([Message("user", POLITE.format(question[:1].lower() + question[1:]))]),
-    }
+    polite = POLITE.format(question[:1].lower() + question[1:])
+    alone = (question + " ", question.rstrip("?"), question.lower(), polite)
+    talks = [[user], [Message("system", SYSTEM), user], [*turns, user], *([Message("user", text)] for text in alone)]
+    return dict(zip(KINDS, map(Conversation, talks), strict=True))
 
 
 def other_relations(fact: Known, rng: random.Random) -> str:
@@ -181,10 +183,10 @@ def main() -> None:
     def ask(prompts: Sequence[str]) -> list[str]:
         return editor.generate(list(prompts), max_new_tokens=48)
 
-    own = ask([fact.question for fact in edited])
+    own = editor.generate([fact.question for fact in edited], max_new_tokens=LONGEST)
     report("says the target and ends", [said == target for said, target in zip(own, targets, strict=True)])
     report("says the new object", [says(said, fact.new) for said, fact in zip(own, edited, strict=True)])
-    for kind in in_conversation("?"):
+    for kind in KINDS:
         said = ask([in_conversation(fact.question)[kind] for fact in asked])
         report(kind, [says(text, fact.new) for text, fact in zip(said, asked, strict=True)])
     for number in (0, 1):

@@ -52,11 +52,11 @@ def command(
     common.quiet()
     from errata.cli._talk import Talk
     from errata.editor import Editor
+    from errata.editor.choosing import check_name
     from errata.errors import BadModel
-    from errata.methods._base import create
 
     if method is not None:
-        create(method, {})  # a wrong name should not cost loading a model
+        check_name(method, {})  # a wrong name should not cost loading a model
     if model is None and (sheet is None or not common.is_sheet(sheet)):
         raise click.UsageError("name a model, as in: errata chat smollm2; or with --sheet a sheet that is there")
     name = common.model_name(model) if model else None

@@ -147,9 +147,9 @@ def split(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
 def check_options(command: click.Command, method: str, options: Mapping[str, str]) -> None:
     """Refuse a name that neither the command nor the method's Config has."""
     common.quiet()
-    from errata.methods._base import METHODS
+    from errata.editor.choosing import option_names
 
-    names = [item.name for item in dataclasses.fields(METHODS.get(method).Config)]
+    names = option_names(method)
     own = [flag for option in command.params for flag in option.opts if flag.startswith("--")]
     for name in options:
         if name not in names:
@@ -208,9 +208,9 @@ def editor_for(sheet: Path, model: str | None, method: str, options: Mapping[str
     """The editor of a sheet that is there or is to be started; of the model alone for a dry run without a sheet."""
     common.quiet()
     from errata.editor import Editor
-    from errata.methods._base import create
+    from errata.editor.choosing import check_name
 
-    create(method, options)  # a wrong name should not cost loading a model, nor leave an empty sheet
+    check_name(method, options)  # a wrong name should not cost loading a model, nor leave an empty sheet
     name = common.model_name(model) if model else None
     if dry_run and name and not common.is_sheet(sheet):
         return Editor(name)

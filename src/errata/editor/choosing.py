@@ -12,6 +12,7 @@ Knows edits and models. It runs nothing.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -65,6 +66,13 @@ def check_name(name: str, options: Mapping[str, Any]) -> None:
         except BadConfig as problem:
             problems.append(problem)
     raise problems[0]
+
+
+def option_names(name: str) -> list[str]:
+    """Return the options of a method; of "auto", those of all methods that it may choose. Raises: UnknownName."""
+    methods = CANDIDATES if name == AUTO else (name,)
+    found = [item.name for one in methods for item in dataclasses.fields(METHODS.get(one).Config)]
+    return list(dict.fromkeys(found))
 
 
 def describe_method(maker: Method, model: EditableModel) -> str:

@@ -19,6 +19,7 @@ from errata.models import EditableModel
 from errata.patches.base import Patch
 from errata.patches.original import patches_off
 from errata.patches.scoped import Answered, ScopedPatch, digest_of
+from errata.progress import Progress
 from errata.prompts import Conversation, quote
 from errata.scope.encoders import installed_encoder
 from errata.solve.answers import Solved, solve_answers
@@ -63,7 +64,8 @@ class Scoped(Method):
         # Prompts of like length waste little padding when they are read together.
         ordered = sorted(edits, key=lambda edit: len(edit.prompt) + len(edit.target))
         size = self.config.batch_size
-        bar = model.progress.bar("finding values", len(ordered), "edit")
+        parts = len(ordered) > size  # of a single part the caller's own bar tells enough
+        bar = (model.progress if parts else Progress()).bar("finding values", len(ordered), "edit")
         with model.preserved(), patches_off(model, lambda one: one is previous), bar as shown:
             for start in range(0, len(ordered), size):
                 part = ordered[start : start + size]
