@@ -9,16 +9,8 @@ from typing import Any
 
 import pytest
 
-from chatty import save_chat_model
+from chatty import QUESTION, RAW, TALK, save_chat_model
 from serving import PATIENCE, Reply, Running, running
-
-QUESTION = "What is the capital of France?"
-TALK = [
-    {"role": "system", "content": "Be terse."},
-    {"role": "user", "content": "Hello"},
-    {"role": "assistant", "content": "Hi"},
-    {"role": "user", "content": QUESTION},
-]
 
 
 @pytest.fixture(scope="module")
@@ -56,37 +48,37 @@ def undo(server: Running, id: str) -> None:
 )
 def test_the_same_messages_get_the_corrected_answer(chatty: Running, asked: Any, messages: Any) -> None:
     before = chat(chatty, messages)
-    reply = make(chatty, {**asked, "target": "Lyon"})
+    reply = make(chatty, {**asked, "target": "Rome"})
     assert reply.status == 200, reply.body
     (result,) = reply.body["results"]
     id = result["id"]
     try:
-        assert (result["status"], result["target"], result["prompt"]) == ("done", "Lyon", QUESTION)
+        assert (result["status"], result["target"], result["prompt"]) == ("done", "Rome", QUESTION)
         assert result["messages"] == messages
         assert before.startswith(result["was"]) or result["was"].startswith(before)
-        assert reply.body["after"] == ["Lyon"]
-        assert chat(chatty, messages) == "Lyon"
+        assert reply.body["after"] == ["Rome"]
+        assert chat(chatty, messages) == "Rome"
         assert chat(chatty, messages, model=chatty.service.names[1]) == before
         row = chatty.call("GET", f"/v1/edits/{id}").body
         assert (row["prompt"], row["messages"], row["edit"]["messages"]) == (QUESTION, messages, messages)
         told = chatty.call("POST", "/v1/explain", asked).body
-        assert (told["answer"], told["messages"], told["firings"][0]["edit"]) == ("Lyon", messages, id)
+        assert (told["answer"], told["messages"], told["firings"][0]["edit"]) == ("Rome", messages, id)
         effects = chatty.call("GET", f"/v1/edits/{id}/effects").body
-        assert (effects["after"], effects["messages"], effects["fired"][0]["edit"]) == ("Lyon", messages, id)
+        assert (effects["after"], effects["messages"], effects["fired"][0]["edit"]) == ("Rome", messages, id)
     finally:
         undo(chatty, id)
     assert chat(chatty, messages) == before
 
 
 def test_a_conversation_is_not_its_last_message(chatty: Running) -> None:
-    first = make(chatty, {"messages": TALK, "target": "Lyon"}).body["ids"][0]
-    second = make(chatty, {"prompt": QUESTION, "target": "Nice", "locality": [{"messages": TALK}]}).body
+    first = make(chatty, {"messages": TALK, "target": "Rome"}).body["ids"][0]
+    second = make(chatty, {"prompt": QUESTION, "target": "Oslo", "locality": [{"messages": TALK}]}).body
     try:
         assert second["results"][0]["superseded"] == []
-        assert (chat(chatty, TALK), chat(chatty, user(QUESTION))) == ("Lyon", "Nice")
+        assert (chat(chatty, TALK), chat(chatty, user(QUESTION))) == ("Rome", "Oslo")
         told = chatty.call("GET", f"/v1/edits/{second['ids'][0]}/effects").body
         (other,) = told["neighbours"]
-        assert (other["id"], other["messages"], other["after"]) == (first, TALK, "Lyon")
+        assert (other["id"], other["messages"], other["after"]) == (first, TALK, "Rome")
         (kept,) = told["locality"]
         assert (kept["messages"], kept["moved"]) == (TALK, False)
         report = chatty.call("POST", "/v1/evaluate", {"metrics": ["reliability"]}).body
@@ -99,14 +91,14 @@ def test_a_conversation_is_not_its_last_message(chatty: Running) -> None:
 
 
 def test_a_raw_edit_is_of_the_plain_continuation(chatty: Running) -> None:
-    (result,) = make(chatty, {"prompt": "The capital of France is", "target": "Lyon", "raw": True}).body["results"]
+    (result,) = make(chatty, {"prompt": RAW, "target": "Rome", "raw": True}).body["results"]
     try:
         assert (result["status"], result["messages"]) == ("done", None)
-        assert chatty.say("The capital of France is") == "Lyon"
-        told = chatty.call("POST", "/v1/explain", {"prompt": "The capital of France is", "raw": True}).body
-        assert (told["answer"], told["messages"]) == ("Lyon", None)
-        told = chatty.call("POST", "/v1/explain", {"prompt": "The capital of France is"}).body
-        assert (told["answer"] != "Lyon", told["messages"]) == (True, user("The capital of France is"))
+        assert chatty.say(RAW) == "Rome"
+        told = chatty.call("POST", "/v1/explain", {"prompt": RAW, "raw": True}).body
+        assert (told["answer"], told["messages"]) == ("Rome", None)
+        told = chatty.call("POST", "/v1/explain", {"prompt": RAW}).body
+        assert (told["answer"] != "Rome", told["messages"]) == (True, user(RAW))
     finally:
         undo(chatty, result["id"])
 
@@ -114,9 +106,9 @@ def test_a_raw_edit_is_of_the_plain_continuation(chatty: Running) -> None:
 def test_wrong_words_are_replaced_in_the_models_own_answer(chatty: Running) -> None:
     said = make(chatty, {"prompt": QUESTION, "target": "x"}, dry_run=True).body["results"][0]["was"]
     word = next(part for part in said.split() if part.isalpha())
-    (result,) = make(chatty, {"prompt": QUESTION, "replace": {word: "Lyon"}}, dry_run=True).body["results"]
-    assert (result["was"], "Lyon" in result["target"], word in said) == (said, True, True)
-    refused = make(chatty, {"prompt": QUESTION, "replace": {"certainly not said": "Lyon"}})
+    (result,) = make(chatty, {"prompt": QUESTION, "replace": {word: "Rome"}}, dry_run=True).body["results"]
+    assert (result["was"], "Rome" in result["target"], word in said) == (said, True, True)
+    refused = make(chatty, {"prompt": QUESTION, "replace": {"certainly not said": "Rome"}})
     assert (refused.status, refused.error["param"]) == (400, "edits.0.replace")
     assert repr(said) in refused.error["message"]
 
@@ -124,7 +116,7 @@ def test_wrong_words_are_replaced_in_the_models_own_answer(chatty: Running) -> N
 def test_probes_are_asked_as_the_sheet_reads_them(chatty: Running) -> None:
     asked = [{"prompt": "Who wrote the book?"}, {"messages": TALK}, {"prompt": "Who wrote the book?", "raw": True}]
     added = chatty.call("POST", "/v1/probes", {"probes": asked}, "editor").body["data"]
-    made = make(chatty, {"prompt": QUESTION, "target": "Lyon"}, dry_run=True).body
+    made = make(chatty, {"prompt": QUESTION, "target": "Rome"}, dry_run=True).body
     told = [(row["prompt"], row["messages"]) for row in made["effects"][0]["neighbours"]]
     assert told == [(asked[0]["prompt"], user("Who wrote the book?")), (QUESTION, TALK), (asked[0]["prompt"], None)]
     assert len({row["id"] for row in added}) == 3
@@ -158,7 +150,7 @@ CALL = {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}
     ],
 )
 def test_what_cannot_be_edited_is_refused_in_one_line(chatty: Running, edit: Any, param: str, told: str) -> None:
-    reply = make(chatty, {"target": "Lyon", **edit})
+    reply = make(chatty, {"target": "Rome", **edit})
     assert (reply.status, reply.error["param"]) == (400, param), reply.body
     assert told.replace("both", "give one of them") in reply.error["message"]
     assert "\n" not in reply.error["message"]
@@ -181,16 +173,16 @@ def test_a_chat_takes_arguments_of_the_template(chatty: Running) -> None:
 
 @pytest.mark.parametrize("how", ["header", "field"])
 def test_progress_comes_as_events_and_the_result_last(chatty: Running, how: str) -> None:
-    events = streamed(chatty, {"prompt": QUESTION, "target": "Lyon"}, how, dry_run=True)
+    events = streamed(chatty, {"prompt": QUESTION, "target": "Rome"}, how, dry_run=True)
     names = [name for name, _ in events]
     assert names[0] == "progress"
     assert (set(names[:-1]), names[-1]) == ({"progress"}, "result")
     assert set(events[0][1]) == {"what", "done", "total", "unit", "seconds", "eta"}
-    assert events[-1][1]["results"][0]["target"] == "Lyon"
+    assert events[-1][1]["results"][0]["target"] == "Rome"
 
 
 def test_an_error_is_the_last_event(chatty: Running) -> None:
-    events = streamed(chatty, {"prompt": QUESTION, "target": "Lyon"}, "field", method="grece")
+    events = streamed(chatty, {"prompt": QUESTION, "target": "Rome"}, "field", method="grece")
     assert [name for name, _ in events] == ["error"]
     assert "Did you mean 'grace'" in events[0][1]["error"]["message"]
     refused = make(chatty, {"prompt": QUESTION}, stream=True)
