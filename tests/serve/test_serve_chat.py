@@ -72,10 +72,10 @@ def test_the_same_messages_get_the_corrected_answer(chatty: Running, asked: Any,
 
 def test_a_conversation_is_not_its_last_message(chatty: Running) -> None:
     first = make(chatty, {"messages": TALK, "target": "Rome"}).body["ids"][0]
-    second = make(chatty, {"prompt": QUESTION, "target": "Oslo", "locality": [{"messages": TALK}]}).body
+    second = make(chatty, {"prompt": QUESTION, "target": "Bern", "locality": [{"messages": TALK}]}).body
     try:
         assert second["results"][0]["superseded"] == []
-        assert (chat(chatty, TALK), chat(chatty, user(QUESTION))) == ("Rome", "Oslo")
+        assert (chat(chatty, TALK), chat(chatty, user(QUESTION))) == ("Rome", "Bern")
         told = chatty.call("GET", f"/v1/edits/{second['ids'][0]}/effects").body
         (other,) = told["neighbours"]
         assert (other["id"], other["messages"], other["after"]) == (first, TALK, "Rome")

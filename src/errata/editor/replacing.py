@@ -25,12 +25,16 @@ def resolve_replacements(model: EditableModel, edits: Sequence[Edit]) -> list[Ed
     Raises:
         BadEdit: the answer does not hold a span; the message shows the answer.
     """
-    asked = [edit for edit in edits if edit.replace and not edit.target]
+    asked = [edit for edit in edits if _unresolved(edit)]
     if not asked:
         return list(edits)
     said = model.generate([edit.prompt for edit in asked], max_new_tokens=LONGEST)
     answers = iter(said)
-    return [_resolved(edit, next(answers)) if edit.replace and not edit.target else edit for edit in edits]
+    return [_resolved(edit, next(answers)) if _unresolved(edit) else edit for edit in edits]
+
+
+def _unresolved(edit: Edit) -> bool:
+    return isinstance(edit, Edit) and bool(edit.replace) and not edit.target  # what is no edit is refused later
 
 
 def _resolved(edit: Edit, answer: str) -> Edit:
