@@ -8,11 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from tiny import tiny_model
 
 from errata.models import EditableModel
 from errata.models.losses import IGNORED
 from errata.prompts import Conversation, Message
+from tiny import tiny_model
 
 START, END = "<|im_start|>", "<|im_end|>"
 CHATML = (

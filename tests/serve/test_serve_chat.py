@@ -175,18 +175,27 @@ def test_a_chat_takes_arguments_of_the_template(chatty: Running) -> None:
 def test_progress_comes_as_events_and_the_result_last(chatty: Running, how: str) -> None:
     events = streamed(chatty, {"prompt": QUESTION, "target": "Rome"}, how, dry_run=True)
     names = [name for name, _ in events]
-    assert names[0] == "progress"
     assert (set(names[:-1]), names[-1]) == ({"progress"}, "result")
+    assert {event["what"] for name, event in events if name == "progress"} == {"waiting", "grace"}
     assert set(events[0][1]) == {"what", "done", "total", "unit", "seconds", "eta"}
     assert events[-1][1]["results"][0]["target"] == "Rome"
 
 
 def test_an_error_is_the_last_event(chatty: Running) -> None:
     events = streamed(chatty, {"prompt": QUESTION, "target": "Rome"}, "field", method="grece")
-    assert [name for name, _ in events] == ["error"]
-    assert "Did you mean 'grace'" in events[0][1]["error"]["message"]
+    assert [name for name, _ in events] == ["progress", "error"]
+    assert "Did you mean 'grace'" in events[-1][1]["error"]["message"]
     refused = make(chatty, {"prompt": QUESTION}, stream=True)
     assert (refused.status, refused.error["param"]) == (400, "edits.0.replace")
+
+
+@pytest.mark.slow
+def test_a_real_model_is_corrected_in_chat(smollm2: Any, tmp_path: Any) -> None:
+    with running(tmp_path / "sheet", "smollm2", rate=0) as server:
+        assert "Paris" in chat(server, user(QUESTION))
+        (result,) = make(server, {"prompt": QUESTION, "replace": {"Paris": "Lyon"}}).body["results"]
+        assert (result["status"], "Lyon" in result["target"], "Paris" in result["was"]) == ("done", True, True)
+        assert chat(server, user(QUESTION)) == result["target"]
 
 
 def streamed(server: Running, edit: dict[str, Any], how: str, **more: Any) -> list[tuple[str, Any]]:

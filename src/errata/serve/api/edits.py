@@ -215,7 +215,7 @@ async def make(request: Request, asked: EditsAsked, caller: Writer) -> Any:
         except BadEdit as error:
             raise ApiError(400, str(error), param=f"edits.{place}") from None
     if asked.stream or "text/event-stream" in request.headers.get("accept", ""):
-        told = stream(lambda report: _make(request, asked, caller, report))
+        told = stream(lambda report: _make(request, asked, caller, report), len(asked.edits), "edit")
         return StreamingResponse(told, media_type="text/event-stream")
     return await _make(request, asked, caller)
 

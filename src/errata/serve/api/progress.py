@@ -7,20 +7,29 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from errata.serve.api.errors import explained
 from errata.serve.desk.desk import Report
 
-ALIVE = 10.0  # seconds of silence after which a comment keeps the connection open
+ALIVE = 5.0  # seconds of silence after which the last report is sent again
 STREAMED: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "The result"}
 }
 
 
-async def stream(work: Callable[[Report], Awaitable[dict[str, Any]]]) -> AsyncIterator[bytes]:
-    """Do `work` and tell of it: `progress` events while it reports, at last one `result` or one `error`."""
+async def stream(
+    work: Callable[[Report], Awaitable[dict[str, Any]]], total: int, unit: str
+) -> AsyncIterator[bytes]:
+    """Do `work` and tell of it: `progress` events from the start on, at last one `result` or one `error`.
+
+    The first says that the `total` units wait; the last report is sent again, with the time since, if none follows.
+    """
+    last = {"what": "waiting", "done": 0, "total": total, "unit": unit, "seconds": 0.0, "eta": None}
+    told = time.monotonic()
+    yield _event("progress", last)
     reports: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
 
     async def working() -> dict[str, Any]:
@@ -35,10 +44,11 @@ async def stream(work: Callable[[Report], Awaitable[dict[str, Any]]]) -> AsyncIt
             try:
                 report = await asyncio.wait_for(reports.get(), ALIVE)
             except TimeoutError:
-                yield b": still at work\n\n"
-                continue
-            if report is None:
-                break
+                report = {**last, "seconds": last["seconds"] + time.monotonic() - told}
+            else:
+                if report is None:
+                    break
+                last, told = report, time.monotonic()
             yield _event("progress", report)
         try:
             yield _event("result", await task)
