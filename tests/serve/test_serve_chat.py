@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 
 from chatty import QUESTION, RAW, TALK, save_chat_model
+from errata.edits import Edit
+from errata.journal.events import Event
+from errata.serve.service import _saved
 from serving import PATIENCE, Reply, Running, running
 
 
@@ -187,6 +190,21 @@ def test_an_error_is_the_last_event(chatty: Running) -> None:
     assert "Did you mean 'grace'" in events[-1][1]["error"]["message"]
     refused = make(chatty, {"prompt": QUESTION}, stream=True)
     assert (refused.status, refused.error["param"]) == (400, "edits.0.replace")
+
+
+def test_what_a_dead_worker_had_recorded_is_found_in_the_journal(chatty: Running) -> None:
+    edit = {"prompt": QUESTION, "replace": {"Paris": "Rome"}, "target": "Rome is a city", "ground_truth": "Paris"}
+    item = {"id": "e9", "status": "done", "edit": Edit.from_json(edit).as_chat().to_json()}
+    stamp = {"time": "", "who": "", "method": "grace", "config": {}, "seed": None, "versions": {}}
+    event = Event(seq=9, kind="apply", payload={"edits": [item], "figures": {}}, **stamp)
+
+    def found(prompt: str) -> Any:
+        asked = [{"prompt": prompt, "replace": {"Paris": "Rome"}}]
+        return _saved("edit", {"edits": asked, "dry_run": False}, [event], chat=True)
+
+    (result,) = found(QUESTION)["results"]
+    assert (result["messages"], result["target"], result["was"]) == (user(QUESTION), "Rome is a city", "Paris")
+    assert found("Hello") is None
 
 
 @pytest.mark.slow
