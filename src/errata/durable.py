@@ -14,8 +14,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from platformdirs import user_cache_path
-
 from errata.errors import BadSheet
 
 CACHE_VARIABLE = "ERRATA_CACHE"
@@ -24,8 +22,11 @@ _CHUNK = 1 << 20  # bytes
 
 def cache_dir() -> Path:
     """Where Errata keeps what it can compute again: $ERRATA_CACHE, else the user's cache directory."""
-    given = os.environ.get(CACHE_VARIABLE)
-    return Path(given).expanduser() if given else user_cache_path("errata")
+    if given := os.environ.get(CACHE_VARIABLE):
+        return Path(given).expanduser()
+    from platformdirs import user_cache_path  # a journal is written without it
+
+    return user_cache_path("errata")
 
 
 @contextmanager

@@ -173,7 +173,7 @@ def test_a_gate_refuses_an_edit_that_moves_too_much(server: Running) -> None:
 def test_a_gate_asks_the_probes_of_the_sheet(server: Running) -> None:
     probe = {"prompt": NEAR, "answer": server.say(NEAR), "kind": "upstream", "about": "tongue"}
     (added,) = server.call("POST", "/v1/probes", {"probes": [probe]}, "editor").body["data"]
-    assert added == {"id": added["id"], **probe}
+    assert added == {"id": added["id"], "messages": None, "raw": False, **probe}
     assert added in server.call("GET", "/v1/probes").body["data"]
     try:
         reply = make(server, gate="drawdown<=0", options=WIDE, edit={"locality": []})

@@ -9,12 +9,11 @@ from __future__ import annotations
 import tempfile
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Literal, overload
 
-from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from errata.editor.answers import Accept, Difference, EditResult, Explanation, Receipt, Undone
@@ -37,6 +36,8 @@ from errata.models import EditableModel
 from errata.patches.base import Patch
 from errata.patches.export import export_lora, export_merged
 from errata.patches.files import save_patch
+from errata.progress import Event as Step
+from errata.progress import progress_of
 from errata.prompts import Conversation, Message, user_message
 from errata.sheet import Sheet
 from errata.solve.goals import Aims
@@ -142,7 +143,7 @@ class Editor:
         *,
         batch_size: int | None = None,
         dry_run: bool = False,
-        progress: bool = False,
+        progress: bool | Callable[[Step], object] = False,
         accept: Accept | None = None,
         **options: Any,
     ) -> Receipt:
@@ -154,7 +155,7 @@ class Editor:
                 (radius=3.0).
             batch_size: edits solved together; all of one call by default, 1 for a stream.
             dry_run: say what would happen, and leave model and sheet as they are.
-            progress: show a bar with rate and time left.
+            progress: show bars with rate and time left, or call this function with every report of progress.
             accept: called with the results of each batch while its patch is in force and nothing is recorded yet. What
                 it raises reaches the caller, and the batch leaves nothing. Not called where every edit failed.
 
@@ -171,14 +172,25 @@ class Editor:
         size = len(batch) if batch_size is None else batch_size
         if size < 1:
             raise BadConfig(f"batch size {size} is too small; use 1 or more")
-        started, results = time.perf_counter(), []
-        with tqdm(total=len(batch), unit="edit", desc=maker.name, disable=not progress) as bar:
+        started, results = time.perf_counter(), list[EditResult]()
+        with self._showing(progress), self.editable.progress.bar(maker.name, len(batch), "edit") as bar:
             for start in range(0, len(batch), size):
-                results += self._apply(maker, batch[start : start + size], dry_run, accept)
-                bar.set_postfix(failed=sum(result.status == "failed" for result in results))
-                bar.update(len(results) - bar.n)
+                part = self._apply(maker, batch[start : start + size], dry_run, accept)
+                results += part
+                bar.update(len(part))
         seconds = time.perf_counter() - started
         return Receipt(maker.name, tuple(results), seconds, dry_run, describe_method(maker, self.editable))
+
+    @contextmanager
+    def _showing(self, progress: bool | Callable[[Step], object]) -> Iterator[None]:
+        """Inside, long work on the model is shown as asked."""
+        before = self.editable.progress
+        if progress:
+            self.editable.progress = progress_of(progress)
+        try:
+            yield
+        finally:
+            self.editable.progress = before
 
     def _apply(self, maker: Method, edits: list[Edit], dry_run: bool, accept: Accept | None) -> list[EditResult]:
         """Fit, check, write, record and attach one batch: the model and the sheet change together or not at all."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import jinja2
 from transformers import PreTrainedTokenizerBase
@@ -16,6 +16,14 @@ from errata.errors import BadEdit, BadModel
 from errata.prompts import Conversation, Message, quote
 
 PROBES = ("kelp", "moth")  # contents by which a template's own text is told from what it is given
+
+
+class Renderable(Protocol):
+    """What a template renders: a `Message`, or another object with a role and a content."""
+
+    def to_json(self) -> dict[str, str]:
+        """Return {"role", "content"}."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -63,7 +71,7 @@ class ChatFormat:
         end = next((id for id in after if id in special), after[0] if after else None)
         return cls(tokenizer, plain.options, tuple(header), tuple(opening), end)
 
-    def text(self, messages: Sequence[Message]) -> str:
+    def text(self, messages: Sequence[Renderable]) -> str:
         """Render messages up to where the answer begins.
 
         Raises:
@@ -71,11 +79,11 @@ class ChatFormat:
         """
         return str(self._apply(messages, add_generation_prompt=True))
 
-    def ids(self, messages: Sequence[Message]) -> list[int]:
+    def ids(self, messages: Sequence[Renderable]) -> list[int]:
         """Tokenise messages up to where the answer begins. Raises: BadEdit, as `text`."""
         return self._ids(self.text(messages))
 
-    def _apply(self, messages: Sequence[Message], *, add_generation_prompt: bool) -> Any:
+    def _apply(self, messages: Sequence[Renderable], *, add_generation_prompt: bool) -> Any:
         told = [message.to_json() for message in messages]
         try:
             text = self.tokenizer.apply_chat_template(

@@ -8,17 +8,33 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-import jinja2
+from transformers import PreTrainedTokenizerBase
 
 from errata.errors import BadEdit
 from errata.models import EditableModel
 from errata.models.encoding import prompt_ids
+from errata.prompts import SAME_AS
 
 T = TypeVar("T")
+OWN = frozenset(inspect.signature(PreTrainedTokenizerBase.apply_chat_template).parameters)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A message to be answered. Unlike one that is edited it may be empty, and a system message may come late."""
+
+    role: str
+    content: str
+
+    def to_json(self) -> dict[str, str]:
+        """Return the message as templates know it."""
+        return {"role": SAME_AS.get(self.role, self.role), "content": self.content}
 
 
 class Reader:
@@ -27,19 +43,26 @@ class Reader:
     def __init__(self, model: EditableModel) -> None:
         self._model = copy.copy(model)
         self._model.tokenizer = copy.deepcopy(model.tokenizer)
+        if model.chat is not None:
+            self._model.chat = replace(model.chat, tokenizer=self._model.tokenizer)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="errata-reader")
 
     async def prompts(self, texts: Sequence[str]) -> list[list[int]]:
         """The ids of each prompt, as `EditableModel.generate` reads it."""
         return await self._in_thread(lambda: prompt_ids(self._model, texts))
 
-    async def chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
+    async def chat(self, messages: Sequence[Turn], options: Mapping[str, Any] | None = None) -> list[int]:
         """The ids of a conversation that the model is to go on with.
 
         Without a chat template, as with models that were never taught to chat, it is the messages' texts, a line each.
-        Raises: BadEdit where the template does not take these messages.
+
+        Args:
+            options: arguments of the template's own (`chat_template_kwargs`).
+
+        Raises:
+            BadEdit: the template does not take these messages or options, or there is none to take the options.
         """
-        return await self._in_thread(lambda: self._chat(messages))
+        return await self._in_thread(lambda: self._chat(messages, dict(options or {})))
 
     async def texts(self, rows: Sequence[Sequence[int]], *, special: bool = False) -> list[str]:
         """What the rows of ids say; with special tokens written out if asked for."""
@@ -52,17 +75,15 @@ class Reader:
     def close(self) -> None:
         self._thread.shutdown()
 
-    def _chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
-        tokenizer = self._model.tokenizer
-        if not tokenizer.chat_template:
-            return prompt_ids(self._model, ["\n".join(message["content"] for message in messages)])[0]
-        try:
-            text: Any = tokenizer.apply_chat_template(
-                [dict(message) for message in messages], add_generation_prompt=True, tokenize=False
-            )
-        except (jinja2.TemplateError, TypeError, ValueError) as error:
-            raise BadEdit(f"the model's chat template does not take these messages: {error}") from None
-        return list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])  # type: ignore[arg-type]
+    def _chat(self, messages: Sequence[Turn], options: Mapping[str, Any]) -> list[int]:
+        chat = self._model.chat
+        if chat is None:
+            if options:
+                raise BadEdit("this model has no chat template to take chat_template_kwargs; leave them out")
+            return prompt_ids(self._model, ["\n".join(message.content for message in messages)])[0]
+        if own := sorted(OWN & set(options)):
+            raise BadEdit(f"chat_template_kwargs has '{own[0]}', which the server decides; leave it out")
+        return replace(chat, options={**chat.options, **options}).ids(messages)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)

@@ -11,15 +11,18 @@ import time
 from typing import Any, TypeVar
 
 from errata.editor import Editor
+from errata.edits import Edit
 from errata.errors import ErrataError
 from errata.journal.events import Event
 from errata.models import EditableModel
-from errata.serve.desk.desk import Desk, WorkerDied
+from errata.prompts import prompt_of, user_message
+from errata.serve.desk.desk import Desk, Report, WorkerDied
 from errata.serve.desk.evaluations import Evaluations
 from errata.serve.desk.follow import Follower
 from errata.serve.desk.gate import parse
 from errata.serve.desk.nursery import Nursery
 from errata.serve.desk.probes import Probes
+from errata.serve.desk.wording import describe_prompt, prompt_key
 from errata.serve.engine.answer import Hooks
 from errata.serve.engine.engine import Engine
 from errata.serve.keys import Keys
@@ -121,6 +124,15 @@ class Service:
         return self._there(self._desk)
 
     @property
+    def in_chat(self) -> bool:
+        """Whether a plain prompt of the sheet is a user message."""
+        return bool(self.follower.sheet.base.get("chat", False))
+
+    def read(self, prompt: str) -> str:
+        """Return a prompt as the sheet's model reads it, as `Editor.read` does."""
+        return user_message(prompt) if self.in_chat else prompt
+
+    @property
     def names(self) -> tuple[str, str]:
         """What clients call the model with its edits, and without."""
         return f"{self.base.name}@{self.settings.sheet.resolve().name}", self.base.name
@@ -130,17 +142,18 @@ class Service:
             raise Unready("the model is being loaded; ask again in a moment")
         return part
 
-    async def change(self, command: str, **arguments: Any) -> dict[str, Any]:
-        """A command of the worker that changes the sheet; live when this returns.
+    async def change(self, command: str, *, report: Report | None = None, **arguments: Any) -> dict[str, Any]:
+        """A command of the worker that changes the sheet; live when this returns. `report` is told of its progress.
 
         Raises: what the desk raises. A worker that died after it recorded is told from one that did not: see `_saved`.
         """
         head = self.follower.state.head
         try:
-            answer = await self.desk.do(command, **arguments)
+            answer = await self.desk.do(command, report=report, **arguments)
         except WorkerDied:
             await self.follower.catch_up()
-            answer = _saved(command, arguments, [event for event in self.follower.events if event.seq > head])
+            events = [event for event in self.follower.events if event.seq > head]
+            answer = _saved(command, arguments, events, self.in_chat)
             if answer is None:
                 raise
         if answer["head"] > self.follower.state.head:
@@ -158,7 +171,7 @@ def _load(settings: Settings) -> tuple[EditableModel, Sheet]:
     return base, Sheet.open(settings.sheet, **journal)
 
 
-def _saved(command: str, arguments: dict[str, Any], events: list[Event]) -> dict[str, Any] | None:
+def _saved(command: str, arguments: dict[str, Any], events: list[Event], chat: bool) -> dict[str, Any] | None:
     """The answer to a change whose worker died, if the journal has it: what was measured is lost, the change is not."""
     for event in events:
         if command == "change" and event.kind == arguments["kind"] and not arguments["dry_run"]:
@@ -166,18 +179,24 @@ def _saved(command: str, arguments: dict[str, Any], events: list[Event]) -> dict
             if set(changed) & set(arguments["ids"]):
                 return {"changed": changed, "unchanged": {}, "notes": [], "dry_run": False, "head": event.seq}
         if command == "edit" and event.kind == "apply" and not arguments["dry_run"]:
-            items = event.payload["edits"]
-            wanted = [(edit["prompt"], edit["target"]) for edit in arguments["edits"]]
-            if [(item["edit"]["prompt"], item["edit"]["target"]) for item in items] == wanted:
+            asked = [Edit.from_json(edit) for edit in arguments["edits"]]
+            kept = [Edit.from_json(item["edit"]) for item in event.payload["edits"]]
+            if [_asks(edit.as_chat() if chat else edit) for edit in asked] == [_asks(edit) for edit in kept]:
                 return _told(event)
     return None
+
+
+def _asks(edit: Edit) -> tuple[Any, ...]:
+    """What makes an edit of a request one of the journal's: a target may have been made of a `replace`."""
+    return prompt_key(edit.prompt), edit.replace or edit.target
 
 
 def _told(event: Event) -> dict[str, Any]:
     results = [
         {
-            "id": item["id"], "prompt": item["edit"]["prompt"], "target": item["edit"]["target"],
-            "status": item["status"], "reason": item.get("reason"), "superseded": [], "figures": {},
+            "id": item["id"], **describe_prompt(prompt_of(item["edit"])), "target": item["edit"]["target"],
+            "was": item["edit"].get("ground_truth"), "status": item["status"], "reason": item.get("reason"),
+            "superseded": [], "figures": {},
             "goal": item["edit"].get("goal"), "rival": item["edit"].get("rival"),
         }
         for item in event.payload["edits"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+DEFAULT_METHOD = "auto"  # of edits that name none
 LOCAL = ("127.0.0.1", "localhost", "::1")
 
 

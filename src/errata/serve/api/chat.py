@@ -14,6 +14,7 @@ from errata.serve.api.errors import ApiError, documented
 from errata.serve.api.openai import Asked, Errata, Strict, Usage
 from errata.serve.api.security import Asker, service_of
 from errata.serve.engine.request import Finished, Generation, Token
+from errata.serve.reader import Turn
 
 router = APIRouter()
 
@@ -34,9 +35,10 @@ class Message(Strict):
     content: str | list[Part]
     name: str | None = Field(None, description="taken, and without effect")
 
-    def to_json(self) -> dict[str, str]:
+    def turn(self) -> Turn:
+        """Return the message with its text parts joined."""
         text = self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
-        return {"role": self.role, "content": text}
+        return Turn(self.role, text)
 
 
 class TextFormat(Strict):
@@ -57,6 +59,9 @@ class ChatAsked(Asked):
     tools: None = Field(None, description="not supported")
     tool_choice: None = Field(None, description="not supported")
     parallel_tool_calls: bool | None = Field(None, description="taken, and without effect")
+    chat_template_kwargs: dict[str, Any] | None = Field(
+        None, description="arguments of the model's chat template, such as enable_thinking"
+    )
 
 
 class Alternative(BaseModel):
@@ -116,7 +121,8 @@ async def chat(request: Request, asked: ChatAsked, _: Asker) -> JSONResponse | S
     openai.is_parent(service, asked.model)
     if asked.top_logprobs is not None and not asked.logprobs:
         raise ApiError(400, "top_logprobs needs logprobs: true", param="top_logprobs")
-    ids = await service.reader.chat([message.to_json() for message in asked.messages])
+    turns = [message.turn() for message in asked.messages]
+    ids = await service.reader.chat(turns, asked.chat_template_kwargs)
     limit = asked.max_completion_tokens or asked.max_tokens or service.base.context or UNBOUNDED
     sampling = asked.sampling(max_tokens=limit, logprobs=(asked.top_logprobs or 0) if asked.logprobs else None)
     generations = openai.submit(service, [ids], asked, sampling)

@@ -11,70 +11,35 @@ from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel, Field
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel
 
-from errata.edits import Goal
-from errata.errors import ErrataError, UnknownName
+from errata.edits import Edit, Goal
+from errata.errors import BadEdit, ErrataError, UnknownName
 from errata.journal.events import Event
 from errata.journal.history import EditState
+from errata.serve.api.edit_requests import EditsAsked
 from errata.serve.api.errors import ApiError, documented
-from errata.serve.api.openai import Strict
+from errata.serve.api.progress import STREAMED, stream
 from errata.serve.api.security import Asker, Caller, Writer, service_of
-from errata.serve.desk.desk import Gated
+from errata.serve.desk.desk import Gated, Report
+from errata.serve.desk.wording import describe_prompt
 from errata.serve.service import Service
 
 router = APIRouter(tags=["Errata"])
 
-MOST = 256  # edits of one request
-Text = Annotated[str, Field(min_length=1)]
 Limit = Annotated[int, Query(ge=1, le=1000, description="rows at most")]
 EVENT_LIMIT = 100
 
 
-class ProbeAsked(Strict):
-    """A question, and its answer where there is a right one."""
-
-    prompt: Text
-    answer: Text | None = None
-    kind: Text | None = Field(None, description="a word by which figures are told apart")
-
-
-class EditAsked(Strict):
-    """When asked `prompt`, answer `target`."""
-
-    prompt: Text
-    target: Text
-    subject: Text | None = Field(None, description="whom it is about, as the prompt has it; some methods need it")
-    ground_truth: Text | None = Field(None, description="what the target replaces")
-    rephrases: list[Text] = Field([], max_length=100, description="other ways to ask, which must follow")
-    locality: list[ProbeAsked] = Field([], max_length=100, description="questions that must keep their answers")
-    portability: list[ProbeAsked] = Field([], max_length=100, description="what follows from the edit")
-    id: Text | None = Field(None, max_length=100, description="a name to undo it by; made if left out")
-    goal: Goal | None = Field(
-        None, description="of a canonical example: what is to become of the target's probability after the prompt"
-    )
-    rival: Text | None = Field(None, description="the other way to go on, of balance and contrast")
-
-
-class EditsAsked(Strict):
-    """Edits to make together."""
-
-    edits: list[EditAsked] = Field(min_length=1, max_length=MOST)
-    method: str = Field("grace", description="a name of /v1/methods")
-    options: dict[str, Any] = Field({}, description="the method's own, by its schema in /v1/methods")
-    dry_run: bool = Field(False, description="fit and try, and record nothing")
-    gate: str | None = Field(
-        None, description="conditions such as locality>=0.99 that the edits must pass, besides the server's own; with "
-        "a key of scope admin, instead of them",
-    )  # fmt: skip
-
-
 class Result(BaseModel):
-    """What became of one edit."""
+    """What became of one edit: `target` is what it makes the answer, `was` the answer before."""
 
     id: str
     prompt: str
+    messages: list[dict[str, str]] | None
     target: str
+    was: str | None
     status: Literal["done", "failed"]
     reason: str | None
     superseded: list[str]
@@ -103,6 +68,7 @@ class EditRow(BaseModel):
 
     id: str
     prompt: str
+    messages: list[dict[str, str]] | None
     target: str
     status: Literal["active", "undone", "superseded", "failed"]
     method: str | None
@@ -127,6 +93,7 @@ class Asked(BaseModel):
     """A question with its answers before and after."""
 
     prompt: str
+    messages: list[dict[str, str]] | None = None
     before: str
     after: str
     moved: bool
@@ -142,6 +109,7 @@ class Effects(BaseModel):
     status: str
     together: list[str]
     prompt: str
+    messages: list[dict[str, str]] | None
     target: str
     before: str
     after: str
@@ -176,19 +144,30 @@ class EventPage(BaseModel):
     head: int
 
 
-@router.post("/v1/edits", response_model=Made, responses=documented(409, 504, 507))
+@router.post("/v1/edits", response_model=Made, responses=documented(409, 504, 507) | STREAMED)
 async def make(request: Request, asked: EditsAsked, caller: Writer) -> Any:
     """Correct the model. When this answers, the edits that worked are on the disk, and the next request gets them."""
+    for place, edit in enumerate(asked.edits):
+        try:
+            Edit.from_json(edit.to_json())
+        except BadEdit as error:
+            raise ApiError(400, str(error), param=f"edits.{place}") from None
+    if asked.stream or "text/event-stream" in request.headers.get("accept", ""):
+        told = stream(lambda report: _make(request, asked, caller, report), len(asked.edits), "edit")
+        return StreamingResponse(told, media_type="text/event-stream")
+    return await _make(request, asked, caller)
+
+
+async def _make(request: Request, asked: EditsAsked, caller: Caller, report: Report | None = None) -> dict[str, Any]:
     service, started = service_of(request), time.perf_counter()
     metrics = request.app.state.metrics
-    edits = [{name: value for name, value in edit.model_dump().items() if value is not None} for edit in asked.edits]
     try:
         made = await service.change(
-            "edit", edits=[_tidy(edit) for edit in edits], method=asked.method, options=asked.options,
-            dry_run=asked.dry_run, gate=_gate(service, asked.gate, caller), who=caller.name,
+            "edit", edits=[edit.to_json() for edit in asked.edits], method=asked.method, options=asked.options,
+            dry_run=asked.dry_run, gate=_gate(service, asked.gate, caller), who=caller.name, report=report,
         )  # fmt: skip
     except ErrataError as error:
-        metrics.edits.labels("refused" if isinstance(error, Gated) else "error").inc(len(edits))
+        metrics.edits.labels("refused" if isinstance(error, Gated) else "error").inc(len(asked.edits))
         raise
     for result in made["results"]:
         metrics.edits.labels("tried" if asked.dry_run else result["status"]).inc()
@@ -262,17 +241,10 @@ def _gate(service: Service, asked: str | None, caller: Caller) -> str | None:
     return asked if asked is not None else own
 
 
-def _tidy(edit: dict[str, Any]) -> dict[str, Any]:
-    """Without the probes' fields that were left out."""
-    for name in ("locality", "portability"):
-        edit[name] = [{key: value for key, value in probe.items() if value is not None} for probe in edit[name]]
-    return edit
-
-
 def _row(edit: EditState, events: list[Event]) -> Mapping[str, Any]:
     event = events[edit.seq - 1]
     return {
-        "id": edit.id, "prompt": edit.prompt, "target": edit.target, "status": edit.status, "method": edit.method,
-        "seq": edit.seq, "time": event.time, "who": event.who, "reason": edit.reason,
+        "id": edit.id, **describe_prompt(edit.prompt), "target": edit.target, "status": edit.status,
+        "method": edit.method, "seq": edit.seq, "time": event.time, "who": event.who, "reason": edit.reason,
         "superseded_by": edit.superseded_by, "edit": dict(edit.edit),
     }  # fmt: skip

@@ -103,7 +103,7 @@ def explained(error: Exception) -> ApiError:
             status = next(status for kind, status in STATUSES if isinstance(error, kind))
             if status in (500, 507):
                 log.error("a request failed", extra={"reason": str(error)})
-            return ApiError(status, str(error), code=_code(error))
+            return ApiError(status, str(error), code=_code(error), param=getattr(error, "param", None))
         case RequestValidationError():
             return _invalid(error.errors())
         case HTTPException():

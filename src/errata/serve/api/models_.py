@@ -7,24 +7,27 @@ from __future__ import annotations
 
 import asyncio
 from functools import cache
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
-from errata.methods._base import METHODS
+from errata.methods._base import METHODS, TASKS
+from errata.prompts import Conversation, prompt_of
 from errata.serve.api.errors import ApiError, ErrorReply, documented
-from errata.serve.api.openai import Strict, cancel, complete
+from errata.serve.api.openai import cancel, complete
+from errata.serve.api.prompts import RawPromptAsked
 from errata.serve.api.schemas import schema_of
 from errata.serve.api.security import Asker, service_of
 from errata.serve.desk.firings import told
+from errata.serve.desk.gate import CHAT_TOKENS, TOKENS
+from errata.serve.desk.wording import describe_prompt
 from errata.serve.engine.request import Fired, Sampling
 from errata.serve.service import Service
+from errata.serve.settings import DEFAULT_METHOD
 
 router = APIRouter()
 
-DEFAULT = "grace"
-EXPLAINED = Sampling(temperature=0.0, max_tokens=24)
 
 
 class Model(BaseModel):
@@ -36,6 +39,7 @@ class Model(BaseModel):
     owned_by: str
     parent: str | None
     task: str
+    chat: bool = Field(description="whether a prompt of an edit or a probe is a user message")
 
 
 class ModelList(BaseModel):
@@ -65,10 +69,8 @@ class MethodList(BaseModel):
     default: str
 
 
-class ExplainAsked(Strict):
-    """What to explain."""
-
-    prompt: Annotated[str, Field(min_length=1)]
+class ExplainAsked(RawPromptAsked):
+    """What to explain the answer to."""
 
 
 class FiringRow(BaseModel):
@@ -88,6 +90,7 @@ class Explanation(BaseModel):
     """An answer with the edits and without, and which edits had a part in it. `weights` act on every answer."""
 
     prompt: str
+    messages: list[dict[str, str]] | None
     answer: str
     before: str
     firings: list[FiringRow]
@@ -119,26 +122,29 @@ async def model(request: Request, id: str, _: Asker) -> Any:
 @router.get("/v1/methods", response_model=MethodList, responses=documented(), tags=["Errata"])
 async def methods(request: Request, _: Asker) -> Any:
     """The ways of editing this model, with their options."""
-    task = service_of(request).base.task
-    rows = await asyncio.to_thread(_methods)
-    return {"object": "list", "data": [row for row in rows if task in row["tasks"]], "default": DEFAULT}
+    service = service_of(request)
+    rows = [row for row in await asyncio.to_thread(_methods) if service.base.task in row["tasks"]]
+    usable = [row for row in rows if service.in_chat or not METHODS.get(row["name"]).meta["chat"]]
+    return {"object": "list", "data": [AUTOMATIC, *usable], "default": DEFAULT_METHOD}
 
 
 @router.post("/v1/explain", response_model=Explanation, responses=documented(504), tags=["Errata"])
 async def explain(request: Request, asked: ExplainAsked, _: Asker) -> Any:
     """Why the model answers as it does: greedily, with the edits and without, and which of them fired."""
     service = service_of(request)
-    ids = (await service.reader.prompts([asked.prompt]))[0]
-    made = [service.engine.submit(ids, EXPLAINED, timeout=service.settings.timeout)]
+    prompt = service.read(prompt_of(asked.model_dump(exclude_none=True)))
+    ids = (await service.reader.prompts([prompt]))[0]
+    sampling = Sampling(temperature=0.0, max_tokens=CHAT_TOKENS if isinstance(prompt, Conversation) else TOKENS)
+    made = [service.engine.submit(ids, sampling, timeout=service.settings.timeout)]
     try:
-        made.append(service.engine.submit(ids, EXPLAINED, parent=True, timeout=service.settings.timeout))
+        made.append(service.engine.submit(ids, sampling, parent=True, timeout=service.settings.timeout))
     except Exception:
         cancel(made)
         raise
     now, before = await complete(request, made)
     texts = await service.reader.texts([[id] for id in ids], special=True)
     return {
-        "prompt": asked.prompt, "answer": now.text.strip(), "before": before.text.strip(),
+        **describe_prompt(prompt), "answer": now.text.strip(), "before": before.text.strip(),
         "firings": [_firing(service, fired, texts) for fired in now.fired],
         "weights": service.follower.weight_edits(), "head": now.version,
     }  # fmt: skip
@@ -170,8 +176,18 @@ async def metrics(request: Request) -> Response:
 
 def _models(service: Service) -> list[dict[str, Any]]:
     served, parent = service.names
-    common = {"object": "model", "created": service.started, "owned_by": "errata", "task": service.base.task}
+    common = {
+        "object": "model", "created": service.started, "owned_by": "errata", "task": service.base.task,
+        "chat": service.in_chat,
+    }
     return [{"id": served, "parent": parent, **common}, {"id": parent, "parent": None, **common}]
+
+
+AUTOMATIC = {
+    "name": DEFAULT_METHOD, "summary": "The method that serves this model and these edits.", "paper": "Errata",
+    "patch": "as the method that is chosen", "tasks": list(TASKS), "needs_training": False,
+    "schema": {"type": "object", "properties": {}, "additionalProperties": True},
+}  # fmt: skip
 
 
 @cache

@@ -16,6 +16,7 @@ from errata.errors import BadSheet, UnknownName
 from errata.evaluate.questions import Question
 from errata.serve.api.errors import ApiError, documented
 from errata.serve.api.openai import Strict
+from errata.serve.api.prompts import RawPromptAsked, Text
 from errata.serve.api.security import Asker, Writer, service_of
 from errata.serve.desk.probes import to_json
 
@@ -24,13 +25,11 @@ log = logging.getLogger(__name__)
 router = APIRouter(tags=["Errata"])
 
 MOST = 1000  # probes of one request
-Text = Annotated[str, Field(min_length=1)]
 
 
-class NewProbe(Strict):
+class NewProbe(RawPromptAsked):
     """A question that no edit is about."""
 
-    prompt: Text
     answer: Text | None = Field(None, description="the right one; if left out, what the model says without edits")
     kind: Literal["upstream", "locality"] = Field("upstream", description="what drawdown and locality count")
     about: str = Field("", description="a word by which figures are told apart")
@@ -47,6 +46,8 @@ class ProbeRow(BaseModel):
 
     id: str
     prompt: str
+    messages: list[dict[str, str]] | None
+    raw: bool
     answer: str | None
     kind: Literal["upstream", "locality"]
     about: str

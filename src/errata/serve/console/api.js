@@ -1,6 +1,7 @@
 // The server, as functions. Knows the HTTP API, the key and what the connection is like; knows nothing of the page.
 
 const KEY = "errata.key";
+const ANSWER = 512; // tokens of an answer in chat at most
 const ROWS = 1000; // the most that the server gives at once
 
 /** What is known of the server. A "change" event says that something of it is new. */
@@ -8,6 +9,7 @@ export const server = new (class extends EventTarget {
   state = "waiting"; // waiting, live, starting (answers, but is not ready), locked (asking needs a key), lost
   model = null;
   parent = null;
+  chat = false; // whether a prompt is a user message
   head = null;
 
   learn(news) {
@@ -93,6 +95,14 @@ const query = (values) => {
 const edit = (id) => `/v1/edits/${encodeURIComponent(id)}`;
 
 export const explain = (prompt, signal) => call("POST", "/v1/explain", { body: { prompt }, signal });
+
+/** What a model says to `prompt` as a user's message, greedily. */
+export async function chat(model, prompt, signal) {
+  const body = { model, messages: [{ role: "user", content: prompt }], temperature: 0, max_tokens: ANSWER };
+  const told = await call("POST", "/v1/chat/completions", { body, signal });
+  return told.choices[0].message.content.trim();
+}
+
 export const methods = () => call("GET", "/v1/methods");
 export const oneEdit = (id) => call("GET", edit(id));
 export const effects = (id) => call("GET", `${edit(id)}/effects`);
@@ -141,5 +151,5 @@ export async function look() {
 
 async function names() {
   const [served, parent] = (await call("GET", "/v1/models")).data;
-  server.learn({ model: served.id, parent: parent.id });
+  server.learn({ model: served.id, parent: parent.id, chat: Boolean(served.chat) });
 }

@@ -50,7 +50,7 @@ async function answer(text) {
   byId("answers").setAttribute("aria-busy", "true");
   byId("answers").inert = true;
   try {
-    const told = await api.explain(text, under.signal);
+    const told = await asked(text, under.signal);
     show(byId("answers"), pair(told), story(told), wrongButton(told));
     announce(`With edits: ${told.answer || "an empty answer"}. Parent model: ${told.before || "an empty answer"}.`);
   } catch (error) {
@@ -60,6 +60,15 @@ async function answer(text) {
     byId("answers").removeAttribute("aria-busy");
     byId("answers").inert = false;
   }
+}
+
+/** Both answers and what fired. In chat the answers are those that people get, however long they are. */
+async function asked(text, signal) {
+  const { chat, model, parent } = api.server;
+  if (!chat) return api.explain(text, signal);
+  const both = [model, parent].map((name) => api.chat(name, text, signal));
+  const [told, answer, before] = await Promise.all([api.explain(text, signal), ...both]);
+  return { ...told, answer, before };
 }
 
 function pair(told) {

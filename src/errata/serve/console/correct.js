@@ -121,6 +121,7 @@ function trial(told) {
   return h("section", { class: "card trial", "aria-labelledby": "trial-title" },
     h("h2", { id: "trial-title", tabindex: -1 }, "Before and after"),
     h("p", { class: reached ? "" : "notice bad" }, verdict),
+    h("p", { class: "soft", id: "resolved-target" }, "Right answer: ", said(result.target ?? effects.target)),
     effectsTable(effects),
     effects.fired?.length ? [h("h3", {}, "Which edits would fire"), firings(effects.fired)] : null,
     told.gate.map((one) => h("p", { class: "hint" }, `Gate ${one.condition}: ${one.reason}.`)),

@@ -74,7 +74,7 @@ function applied(event) {
 function edited({ id, edit, status, reason }, method) {
   const done = status === "done";
   const line = h("p", {}, "edited ", link(id), ` with ${method}`, done ? "" : ` (failed: ${reason})`);
-  return [line, told(edit.prompt, edit.target, done)];
+  return [line, told(edit.prompt ?? edit.messages.at(-1).content, edit.target, done)];
 }
 
 /** What takes an entry back: the action, the edits it is done to, and how to say it; null where nothing does. */

@@ -21,11 +21,14 @@ export function inForce(events) {
 function changes(event, prompts) {
   if (event.kind === "apply") {
     const done = event.payload.edits.filter((item) => item.status === "done");
-    done.forEach((item) => prompts.set(item.id, item.edit.prompt));
+    done.forEach((item) => prompts.set(item.id, asked(item.edit)));
     return done.map((item) => [item.id, true]);
   }
   return (event.payload.ids ?? []).map((id) => [id, event.kind === "redo"]);
 }
+
+/** What an edit is about: of a conversation all messages, for another one may end with the same. */
+const asked = ({ prompt, messages }) => (messages ? JSON.stringify(messages) : prompt);
 
 /** The event that applied each edit, by the edit's id. */
 export function appliedAt(events) {

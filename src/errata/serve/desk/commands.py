@@ -11,17 +11,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from errata.editor import Editor, EditResult
+from errata.editor.choosing import AUTO
+from errata.editor.replacing import resolve_replacements
 from errata.edits import Edit
-from errata.errors import BadConfig, BadSheet
-from errata.evaluate.asking import compared
+from errata.errors import BadConfig, BadEdit, BadSheet
+from errata.evaluate.asking import Heard, compared
 from errata.evaluate.gate import Gate
 from errata.evaluate.metrics._base import METRICS, needs
 from errata.evaluate.probing import evaluate, questions_about
-from errata.evaluate.questions import KINDS, Question, questions_of
+from errata.evaluate.questions import KINDS, questions_of
 from errata.methods._base import METHODS
+from errata.progress import Event
+from errata.serve.desk.desk import BadField
 from errata.serve.desk.firings import fired
-from errata.serve.desk.gate import NEIGHBOURS, Trial, hear, parse, row, told, wordings_of
+from errata.serve.desk.gate import CHAT_TOKENS, TOKENS, Trial, around, hear, parse, room, row, told, wordings_of
 from errata.serve.desk.probes import Probes
+from errata.serve.desk.wording import described, prompt_key, prompt_keys, read_probes
 
 ATTEMPTS = 3  # at a change that another process got in front of
 Json = dict[str, Any]
@@ -29,10 +34,11 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Bench:
-    """What commands work on."""
+    """What commands work on, and whom they tell how far they are."""
 
     editor: Editor
     probes: Probes
+    progress: Callable[[Event], object] | None = None
 
 
 def edit(
@@ -47,11 +53,15 @@ def edit(
 
     def attempt() -> Json:
         editor.refresh()
-        trial = Trial(editor, batch, bench.probes.questions(), judge, wide=dry_run)
-        receipt = editor.edit(batch, method, dry_run=dry_run, accept=trial.judge, **options)
+        asked = _resolved(editor, batch)
+        trial = Trial(editor, asked, read_probes(editor, bench.probes.questions()), judge, wide=dry_run)
+        receipt = editor.edit(
+            asked, method, dry_run=dry_run, accept=trial.judge, progress=bench.progress or False, **options
+        )
         before, after = trial.said()
+        results = [_result(one, was) for one, was in zip(receipt.results, trial.earlier(), strict=True)]
         return {
-            "ids": receipt.ids, "results": [_result(one) for one in receipt.results], "method": receipt.method,
+            "ids": receipt.ids, "results": results, "method": receipt.method,
             "seconds": receipt.seconds, "dry_run": dry_run, "before": before, "after": after,
             "effects": trial.effects() if dry_run else [], "gate": [verdict.to_json() for verdict in trial.verdicts],
             "head": editor.state.head,
@@ -83,15 +93,18 @@ def effects(bench: Bench, *, id: str) -> Json:
     state = editor.state.find(id)
     made = Edit.from_json({**state.edit, "id": id})
     own = questions_of([made])
-    wordings = {made.prompt, *made.rephrases}
-    active = [one for one in editor.state.active() if one.prompt not in wordings]
-    edited = wordings | {one.prompt for one in active}
-    around = [Question("reliability", one.prompt, one.target, f"={one.id}") for one in active[-NEIGHBOURS:]]
-    around += [probe for probe in bench.probes.questions() if probe.prompt not in edited]
-    asked = [*own, *around]
-    after = hear(editor.editable, asked)
+    wordings = prompt_keys([made.prompt, *made.rephrases])
+    others = around(editor, wordings, read_probes(editor, bench.probes.questions()))
+    asked, model = [*own, *others], editor.editable
+    floor = CHAT_TOKENS if editor.in_chat else TOKENS
+    rooms = room(model, own, floor), room(model, others)
+
+    def heard() -> list[Heard]:
+        return [*hear(model, own, rooms[0]), *hear(model, others, rooms[1])]
+
+    after = heard()
     with editor.without(id) as gone:
-        before = hear(editor.editable, asked) if gone else after
+        before = heard() if gone else after
     answers = compared(asked, before, after)
     rows = [row(answer) for answer in answers[len(own) :]]
     firings = fired(editor.editable, made.prompt, wordings_of(editor)) if gone else []
@@ -106,12 +119,18 @@ def evaluation(bench: Bench, *, metrics: Sequence[str] | None) -> Json:
     editor = bench.editor
     editor.refresh()
     names = list(metrics) if metrics else [name for name in METRICS.names() if set(_needs(name)) <= set(KINDS)]
-    changed = {edit.prompt for edit in editor.state.active()}
-    probes = [probe for probe in bench.probes.questions() if probe.prompt not in changed]
+    changed = prompt_keys(edit.prompt for edit in editor.state.active())
+    probes = read_probes(editor, bench.probes.questions())
+    probes = [probe for probe in probes if prompt_key(probe.prompt) not in changed]
     asked = [*questions_about(editor.state), *probes]
     if not asked:
         raise BadConfig("there is nothing to ask: make an edit, or add probes (POST /v1/probes)")
-    return {"head": editor.state.head, **evaluate(editor, asked, names).to_json()}
+    longest = room(editor.editable, asked, CHAT_TOKENS if editor.in_chat else TOKENS)
+    report = evaluate(editor, asked, names, max_new_tokens=longest)
+    told = report.to_json()
+    for line, answer in zip(told["answers"], report.evidence.answers, strict=True):
+        line["question"] = described(line["question"], answer.question.prompt)
+    return {"head": editor.state.head, **told}
 
 
 COMMANDS: dict[str, Callable[..., Json]] = {
@@ -121,6 +140,8 @@ COMMANDS: dict[str, Callable[..., Json]] = {
 
 def _check_method(name: str, task: str) -> None:
     """Raises: UnknownName, BadConfig for a method of other models."""
+    if name == AUTO:
+        return
     tasks = METHODS.get(name).meta["tasks"]
     if task not in tasks:
         raise BadConfig(f"'{name}' edits {' and '.join(tasks)} models, and this is a {task} model; see /v1/methods")
@@ -131,8 +152,21 @@ def _needs(name: str) -> tuple[str, ...]:
     return needs(name)
 
 
-def _result(result: EditResult) -> Json:
-    return dataclasses.asdict(result)
+def _resolved(editor: Editor, edits: Sequence[Edit]) -> list[Edit]:
+    """Return edits as the sheet's model reads them, those that replace words with their target.
+
+    Raises: BadField where an answer does not hold the words.
+    """
+    read = [editor.read_edit(one) for one in edits]
+    try:
+        return resolve_replacements(editor.editable, read)
+    except BadEdit as error:
+        places = [place for place, one in enumerate(read) if one.replace and not one.target]
+        raise BadField(str(error), f"edits.{places[0]}.replace" if len(places) == 1 else "edits") from None
+
+
+def _result(result: EditResult, was: str | None) -> Json:
+    return described(dataclasses.asdict(result), result.prompt) | {"was": was}
 
 
 def _again(editor: Editor, attempt: Callable[[], Json]) -> Json:

@@ -12,13 +12,13 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from errata import errors
-from errata.errors import ErrataError
+from errata.errors import BadEdit, ErrataError
 from errata.serve.desk.nursery import Nursery
 from errata.serve.engine.request import Busy, TimedOut
 
@@ -40,6 +40,14 @@ class Gated(ErrataError):
         self.detail = dict(detail)
 
 
+class BadField(BadEdit):
+    """An edit that is wrong in one field of the request; `detail` holds its place as `param`."""
+
+    def __init__(self, message: str, param: str) -> None:
+        super().__init__(message)
+        self.param, self.detail = param, {"param": param}
+
+
 class NoSpace(ErrataError):
     """The disk has no room for what was to be recorded; nothing was."""
 
@@ -48,11 +56,15 @@ class Failure(ErrataError):
     """Something nobody foresaw happened in the worker; its log has the traceback."""
 
 
+Report = Callable[[dict[str, Any]], object]  # takes what the worker says of its progress
+
+
 @dataclass
 class _Command:
     name: str
     arguments: Mapping[str, Any]
     answer: asyncio.Future[dict[str, Any]]
+    report: Report | None = None
 
 
 @dataclass(frozen=True)
@@ -137,12 +149,13 @@ class Desk:
             await asyncio.wait_for(worker.ended(), FAREWELL)
         worker.kill()
 
-    async def do(self, name: str, **arguments: Any) -> dict[str, Any]:
+    async def do(self, name: str, *, report: Report | None = None, **arguments: Any) -> dict[str, Any]:
         """What the worker answers to a command. The command goes on though the caller may be cancelled.
 
+        Until then `report` is called with what it says of its progress.
         Raises: Busy, WorkerDied, TimedOut, Gated, and what the worker raised.
         """
-        command = _Command(name, arguments, asyncio.get_running_loop().create_future())
+        command = _Command(name, arguments, asyncio.get_running_loop().create_future(), report)
         try:
             self._commands.put_nowait(command)
         except asyncio.QueueFull:
@@ -173,7 +186,7 @@ class Desk:
         if worker is None or not worker.alive:
             worker = await self._hire()
             await self._introduce(worker)
-        return await self._tell(worker, {"command": command.name, "arguments": command.arguments})
+        return await self._tell(worker, {"command": command.name, "arguments": command.arguments}, command.report)
 
     async def _hire(self) -> _Worker:
         """A new worker, in place of the last one."""
@@ -214,14 +227,22 @@ class Desk:
             await self._dismiss()
             raise
 
-    async def _tell(self, worker: _Worker, value: Mapping[str, Any]) -> dict[str, Any]:
+    async def _tell(
+        self, worker: _Worker, value: Mapping[str, Any], report: Report | None = None
+    ) -> dict[str, Any]:
         """One line to the worker, and its answer."""
         with suppress(ConnectionError):  # what became of the worker shows when its answer is read
             worker.told.write(json.dumps(value).encode() + b"\n")
             await worker.told.drain()
-        return await self._read(worker)
+        while "progress" in (reply := await self._read(worker)):
+            if report is not None:
+                report(reply["progress"])
+        if "error" in reply:
+            raise _raised(reply["error"])
+        return reply["ok"]
 
     async def _read(self, worker: _Worker) -> dict[str, Any]:
+        """The worker's next line. Raises WorkerDied where there is none."""
         try:
             line = await worker.said.readline()
         except ConnectionError:
@@ -231,10 +252,7 @@ class Desk:
             self.deaths += 1
             log.error("worker died", extra={"pid": worker.pid})
             raise WorkerDied("the worker that makes changes died; see in the journal whether it had recorded this one")
-        reply = json.loads(line)
-        if "error" in reply:
-            raise _raised(reply["error"])
-        return reply["ok"]
+        return json.loads(line)
 
     async def _dismiss(self) -> None:
         """End the worker; it must not be given another command on its way out."""
@@ -255,5 +273,7 @@ def _raised(error: Mapping[str, Any]) -> ErrataError:
         return Gated(error["message"], error["detail"])
     if error["full"]:
         return NoSpace(error["message"])
+    if error["kind"] == "BadField":
+        return BadField(error["message"], error["detail"]["param"])
     family = getattr(errors, error["kind"], Failure)
     return family(error["message"])

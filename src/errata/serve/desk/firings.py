@@ -36,7 +36,7 @@ def told(firing: Firing | Fired, edits: Mapping[str, tuple[str, str]], tokens: S
     prompt, target = edits.get(firing.edit, ("", ""))
     inside = firing.position < len(tokens)
     return {
-        "edit": firing.edit, "edit_prompt": prompt, "target": target, "layer": firing.layer,
+        "edit": firing.edit, "edit_prompt": str(prompt), "target": target, "layer": firing.layer,
         "position": firing.position, "token": tokens[firing.position] if inside else IN_ANSWER,
         "distance": firing.distance, "radius": firing.radius,
     }  # fmt: skip

@@ -22,9 +22,12 @@ from errata.models import EditableModel
 from errata.patches.base import in_force
 from errata.patches.records import RecordedPatch
 from errata.serve.desk.firings import fired
+from errata.serve.desk.wording import describe_prompt, described, prompt_key, prompt_keys
 
 NEIGHBOURS = 100  # other edits in force whose prompts are asked, the newest ones
 SHOWN = 20  # answers that moved, in a refusal
+TOKENS = 24  # of a free answer
+CHAT_TOKENS = 128  # of a free answer to an edit's own questions in chat, where answers are sentences
 
 
 class Refused(ErrataError):
@@ -58,8 +61,14 @@ class Trial:
     def __init__(
         self, editor: Editor, edits: Sequence[Edit], probes: Sequence[Question], gate: Gate, *, wide: bool
     ) -> None:
-        """Ask everything before the edit. `wide`: other edits and the sheet's probes too, though no gate needs them."""
+        """Ask everything before the edit.
+
+        Args:
+            edits, probes: with prompts as the editor reads them.
+            wide: ask other edits and the sheet's probes too, though no gate needs them.
+        """
         self._model, self._gate, self._wide = editor.editable, gate, wide
+        self._floor = CHAT_TOKENS if editor.in_chat else TOKENS
         self._known = wordings_of(editor)
         self._edits = [replace(edit, id=str(place)) for place, edit in enumerate(edits)]
         own = questions_of(self._edits)
@@ -75,12 +84,8 @@ class Trial:
 
     def _around(self, editor: Editor, probes: Sequence[Question]) -> list[Question]:
         """What no edit of the batch is about: other edits in force, and the sheet's probes that none changes."""
-        prompts = {edit.prompt for edit in self._edits}
-        wordings = prompts.union(*(edit.rephrases for edit in self._edits))
-        active = [edit for edit in editor.state.active() if edit.prompt not in wordings]
-        edited = wordings | {edit.prompt for edit in active}
-        others = [Question("reliability", e.prompt, e.target, f"={e.id}") for e in active[-NEIGHBOURS:]]
-        return others + [probe for probe in probes if probe.prompt not in edited]
+        wordings = prompt_keys(prompt for edit in self._edits for prompt in (edit.prompt, *edit.rephrases))
+        return around(editor, wordings, probes)
 
     def judge(self, results: Sequence[EditResult]) -> None:
         """Ask everything again under the patch. Raises: Refused."""
@@ -105,36 +110,62 @@ class Trial:
 
     def _listen(self, before: list[Heard] | None = None) -> list[Heard]:
         """Free answers, and scores where a gate may read them: every forward pass is time that answers wait for."""
-        if self._gate.conditions:
-            return listen(self._model, self._asked, before)
-        return hear(self._model, self._asked)
+        own, count = room(self._model, self._own, self._floor), len(self._own)
+        others = room(self._model, self._others)
+        if not self._gate.conditions:
+            return [*hear(self._model, self._own, own), *hear(self._model, self._others, others)]
+        heard = listen(self._model, self._own, before and before[:count], max_new_tokens=own)
+        return heard + listen(self._model, self._others, before and before[count:], max_new_tokens=others)
 
     def said(self) -> tuple[list[str], list[str]]:
         """The answers to the edits' own prompts: before, and under the patch."""
         own = [answer for answer in self.answers[: len(self._own)] if answer.question.kind == "reliability"]
         return [answer.before for answer in own], [answer.said for answer in own]
 
+    def earlier(self) -> list[str | None]:
+        """Return for every edit what the model answered before it; None for a canonical example."""
+        said = {answer.question.edit: answer.before for answer in self.answers if answer.question.kind == "reliability"}
+        return [said.get(edit.id) for edit in self._edits]
+
     def effects(self) -> list[dict[str, Any]]:
         """What each edit does, as `/v1/edits/{id}/effects` tells it."""
-        around = [row(answer) for answer in self.answers[len(self._own) :]]
+        others = [row(answer) for answer in self.answers[len(self._own) :]]
         return [
-            told(edit, [a for a in self.answers if a.question.edit == edit.id], around, self.fired[place])
+            told(edit, [a for a in self.answers if a.question.edit == edit.id], others, self.fired[place])
             for place, edit in enumerate(self._edits)
         ]
 
 
-def hear(model: EditableModel, questions: Sequence[Question]) -> list[Heard]:
-    """What the model says to each question, without scores."""
-    said = free_answers(model, distinct_prompts(questions))
+def around(editor: Editor, wordings: set[Any], probes: Sequence[Question]) -> list[Question]:
+    """Return the questions that edits with these `wordings` (`prompt_key`) should not move.
+
+    Those are the newest other edits in force, and the sheet's probes that no edit changes.
+    """
+    active = [edit for edit in editor.state.active() if prompt_key(edit.prompt) not in wordings]
+    edited = wordings | prompt_keys(edit.prompt for edit in active)
+    others = [Question("reliability", e.prompt, e.target, f"={e.id}") for e in active[-NEIGHBOURS:]]
+    return others + [probe for probe in probes if prompt_key(probe.prompt) not in edited]
+
+
+def room(model: EditableModel, questions: Sequence[Question], floor: int = TOKENS) -> int:
+    """Return how many tokens free answers may have: enough for the longest one that is expected, and for its end."""
+    texts = list({question.expected for question in questions if question.expected})
+    rows: Any = model.tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"] if texts else []
+    return max(floor, *(len(row) + 2 for row in rows), 0)
+
+
+def hear(model: EditableModel, questions: Sequence[Question], tokens: int = TOKENS) -> list[Heard]:
+    """What the model says to each question in so many tokens, without scores."""
+    said = free_answers(model, distinct_prompts(questions), max_new_tokens=tokens)
     return [Heard(said[q.prompt], q.expected or "", None, None, None) for q in questions]
 
 
 def told(edit: Edit, answers: Sequence[Answer], around: list[dict[str, Any]], fired: Any) -> dict[str, Any]:
     """An edit's effects: its own prompt, its rephrases, what follows, what must not move, and everything around."""
     rows = {kind: [row(answer) for answer in answers if answer.question.kind == kind] for kind in KINDS}
-    own = rows["reliability"][0]
+    own = next(iter(rows["reliability"]), {"before": "", "after": ""})  # a canonical example has no answer
     return {
-        "prompt": edit.prompt, "target": edit.target, "before": own["before"], "after": own["after"],
+        **describe_prompt(edit.prompt), "target": edit.target, "before": own["before"], "after": own["after"],
         "rephrases": rows["generalization"], "portability": rows["portability"], "locality": rows["locality"],
         "neighbours": around, "fired": fired,
     }  # fmt: skip
@@ -148,7 +179,7 @@ def wordings_of(editor: Editor) -> dict[str, tuple[str, str]]:
 def row(answer: Answer) -> dict[str, Any]:
     """A question with its answers before and after; with `id` where it is another edit's own."""
     question = answer.question
-    values = {"prompt": question.prompt, "before": answer.before, "after": answer.said, "moved": moved(answer)}
+    values = described({"before": answer.before, "after": answer.said, "moved": moved(answer)}, question.prompt)
     if question.kind in MUST_FOLLOW:
         values["expected"] = answer.expected
     id = str(question.edit or "")

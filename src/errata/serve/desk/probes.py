@@ -17,6 +17,8 @@ from errata.errors import BadEdit, UnknownName
 from errata.evaluate.questions import Question
 from errata.formats import read_records
 from errata.journal.store import explained
+from errata.prompts import Conversation, RawText, check_text, prompt_fields, prompt_of
+from errata.serve.desk.wording import describe_prompt
 
 FILE = "probes.jsonl"
 KINDS = ("upstream", "locality")
@@ -62,17 +64,21 @@ class Probes:
 
 def identity(question: Question) -> str:
     """A name for a question, made of what it asks and why."""
-    return hashlib.sha256(f"{question.kind}\n{question.prompt}".encode()).hexdigest()[:12]
+    asked = str(question.prompt)
+    if isinstance(question.prompt, Conversation | RawText):
+        asked = json.dumps(prompt_fields(question.prompt), ensure_ascii=False)
+    return hashlib.sha256(f"{question.kind}\n{asked}".encode()).hexdigest()[:12]
 
 
-def _values(question: Question) -> dict[str, str]:
-    values = {"prompt": question.prompt, "answer": question.expected, "kind": question.kind, "about": question.about}
-    return {name: value for name, value in values.items() if value}
+def _values(question: Question) -> dict[str, Any]:
+    values = {"answer": question.expected, "kind": question.kind, "about": question.about}
+    return {**prompt_fields(question.prompt), **{name: value for name, value in values.items() if value}}
 
 
 def to_json(question: Question) -> dict[str, Any]:
     """A question as the API tells it."""
-    return {"id": identity(question), "answer": None, "about": "", **_values(question)}
+    asked = {**describe_prompt(question.prompt), "raw": isinstance(question.prompt, RawText)}
+    return {"id": identity(question), "answer": None, "about": "", **_values(question), **asked}
 
 
 def _question(value: Any, place: str) -> Question:
@@ -81,10 +87,12 @@ def _question(value: Any, place: str) -> Question:
     kind = value.get("kind") or KINDS[0]
     if kind not in KINDS:
         raise BadEdit(f"{place}: a probe of a sheet is one of: {', '.join(KINDS)}; not '{kind}'")
+    given = {name: field for name, field in value.items() if field is not None}
     try:
-        value["prompt"].encode()
-        return Question(kind, value["prompt"], value.get("answer"), about=value.get("about") or "")
-    except (KeyError, AttributeError, UnicodeEncodeError):
-        raise BadEdit(f"{place}: a probe needs a prompt that is text") from None
+        prompt = prompt_of(given)
+        check_text(prompt, "a probe's prompt")
+        return Question(kind, prompt, value.get("answer"), about=value.get("about") or "")
+    except (KeyError, TypeError):
+        raise BadEdit(f"{place}: a probe needs a prompt that is text, or messages") from None
     except BadEdit as error:
         raise BadEdit(f"{place}: {error}") from None

@@ -1,16 +1,19 @@
 """The worker process: one Editor on the sheet, one command at a time, JSON lines in and out.
 
-What it answers is on the disk already. It ends when its line does, that is, when its server ends, however that ends.
+What it answers is on the disk already; before that it may report progress, any number of times. It ends when its line
+does, that is, when its server ends, however that ends.
 Knows the line; what commands do is in `commands`.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import os
 import socket
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
@@ -20,12 +23,14 @@ import transformers
 from errata.editor import Editor
 from errata.errors import ErrataError
 from errata.plain import plain
+from errata.progress import Event
 from errata.serve.desk.commands import COMMANDS, Bench
 from errata.serve.desk.probes import Probes
 from errata.serve.full import disk_full
 
 log = logging.getLogger(__name__)
 
+EVERY = 0.2  # seconds between two reports of progress
 NICE = 5  # answers come first: an edit may take longer, a request may not
 
 
@@ -50,7 +55,7 @@ def _serve(commands: TextIO, replies: TextIO) -> None:
     if not (first := commands.readline()):
         return
     try:
-        bench = _open(**json.loads(first))
+        bench = _open(**json.loads(first), progress=_reporter(replies))
     except ErrataError as error:
         _reply(replies, _failure(error))
         return
@@ -68,12 +73,25 @@ def _serve(commands: TextIO, replies: TextIO) -> None:
     bench.editor.close()
 
 
-def _open(sheet: str, model: str | None, journal: str | None) -> Bench:
+def _reporter(replies: TextIO) -> Callable[[Event], None]:
+    """Return what writes progress to the line, a report every `EVERY` seconds at most."""
+    last = -EVERY
+
+    def report(event: Event) -> None:
+        nonlocal last
+        if (now := time.monotonic()) - last >= EVERY:
+            last = now
+            _reply(replies, {"progress": dataclasses.asdict(event)})
+
+    return report
+
+
+def _open(sheet: str, model: str | None, journal: str | None, progress: Callable[[Event], None]) -> Bench:
     os.nice(NICE)
     torch.set_num_threads(max(1, torch.get_num_threads() // 2))
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    return Bench(Editor.open(sheet, model=model, journal=journal), Probes(Path(sheet)))
+    return Bench(Editor.open(sheet, model=model, journal=journal), Probes(Path(sheet)), progress)
 
 
 def _failure(error: Exception) -> dict[str, Any]:
