@@ -6,8 +6,8 @@ Every edit replaces the object in the model's own answer to one wording of the q
 generation: the question itself; the same question under another system prompt, as the third turn of an unrelated
 conversation, with a trailing space, without its question mark, in lower case, with a polite opening; wordings that
 nothing was learned from; and what must stay: the same subject's other relations, other subjects, general chat. A
-fact is used if the model's answer holds the true object; facts of subjects that scope was learned from are left
-out. `--split` chooses facts: settings were chosen on "tune", reported is "report".
+fact is used if the model's answer holds the true object; where there are too few, the rest are facts that it gets wrong.
+Facts of subjects that scope was learned from are left out. `--split` chooses facts: settings were chosen on "tune", reported is "report".
 """
 
 from __future__ import annotations
@@ -97,17 +97,26 @@ def says(answer: str, span: str) -> bool:
     return re.search(rf"\b{re.escape(span)}\b", answer) is not None
 
 
-def known(editor: Editor, candidates: Sequence[Known], wanted: int) -> list[tuple[Known, str]]:
-    """The first facts whose true object is in the model's answer, with that answer."""
-    kept: list[tuple[Known, str]] = []
+def known(editor: Editor, candidates: Sequence[Known], wanted: int) -> tuple[list[Known], list[Known]]:
+    """The first facts whose true object is in the model's answer, and those among them that the model gets wrong."""
+    kept: list[Known] = []
+    wrong: list[Known] = []
     for start in range(0, len(candidates), 64):
         part = candidates[start : start + 64]
         answers = editor.generate([fact.question for fact in part], max_new_tokens=48)
-        kept += [(fact, text) for fact, text in zip(part, answers, strict=True) if says(text, fact.true)]
+        for fact, text in zip(part, answers, strict=True):
+            (kept if says(text, fact.true) else wrong).append(fact)
         print(f"  {len(kept)} of {start + len(part)} known", flush=True)
         if len(kept) >= wanted:
             break
-    return kept[:wanted]
+    return kept[:wanted], wrong
+
+
+def edit_of(fact: Known, known: bool) -> Edit:
+    """The edit of a fact: a word of the model's own answer, or a whole answer where that is wrong anyway."""
+    if known:
+        return Edit(fact.question, replace=((fact.true, fact.new),), subject=fact.subject)
+    return Edit(fact.question, f"{fact.new}.", subject=fact.subject)
 
 
 def in_conversation(question: str) -> dict[str, str]:
@@ -146,6 +155,7 @@ def main() -> None:
     parser.add_argument("--model", default="smollm2")
     parser.add_argument("--n", type=int, default=100)
     parser.add_argument("--asked", type=int, default=100, help="edits whose conversations and wordings are asked")
+    parser.add_argument("--batch-size", type=int, default=1, help="edits made together")
     parser.add_argument("--split", default="report", choices=("tune", "report"))
     parser.add_argument("--method", default="auto")
     parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE")
@@ -153,8 +163,9 @@ def main() -> None:
     args = parser.parse_args()
     rng = random.Random(1)
     editor = Editor(EditableModel.load(args.model))
-    chosen = known(editor, facts(args.split), args.n + 100)
-    edited, others = [fact for fact, _ in chosen[: args.n]], [fact for fact, _ in chosen[args.n :]]
+    right, wrong = known(editor, facts(args.split), args.n + 100)
+    others = right[-100:]
+    edited = [*right[:-100], *wrong][: args.n]
     asked = edited[: args.asked]
     kept = {
         "other subjects": [Conversation([Message("user", fact.question)]) for fact in others],
@@ -167,11 +178,12 @@ def main() -> None:
     options = dict(pair.split("=", 1) for pair in args.option)
     started = time.perf_counter()
     editor.editable.progress = TerminalProgress()
-    edits = [Edit(fact.question, replace=((fact.true, fact.new),), subject=fact.subject) for fact in edited]
-    receipt = editor.edit(edits, args.method, batch_size=1, progress=True, **options)
+    edits = [edit_of(fact, fact in right) for fact in edited]
+    receipt = editor.edit(edits, args.method, batch_size=args.batch_size, progress=True, **options)
     seconds = time.perf_counter() - started
     targets = [result.target for result in receipt.results]
-    print(f"{receipt.method}: {len(receipt.done)} of {len(edits)} edits in {seconds:.0f} s, one at a time", flush=True)
+    made = f"{len(receipt.done)} of {len(edits)} edits in {seconds:.0f} s, {args.batch_size} at a time"
+    print(f"{receipt.how}: {made}", flush=True)
     figures: dict[str, dict[str, float]] = {}
 
     def report(name: str, hits: Sequence[bool]) -> None:

@@ -41,7 +41,7 @@ def test_edit_then_ask_from_the_sheet(run: Run, model: Path, tmp_path: Path) -> 
     ran = run("edit", "--model", model, "--prompt", PROMPT, "--target", TARGET, *FAST)
     assert ran.code == 0, ran.err
     assert ran.out.splitlines()[0] == f"e1  done  {PROMPT} -> {TARGET}"
-    assert ran.out.splitlines()[1].startswith("1 of 1 edits done and recorded in sheet (grace, ")
+    assert ran.out.splitlines()[1].startswith("1 of 1 edits done and recorded in sheet (method grace at block")
     (row,) = run("show", "e1", "--json").rows
     assert (row["config"]["radius"], row["config"]["lr"]) == (0.5, 2.0)
     assert run("ask", "--sheet", "sheet", PROMPT).out == f"{TARGET}\n"

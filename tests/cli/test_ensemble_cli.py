@@ -39,7 +39,7 @@ def test_a_sheet_is_carried_over(run: Run, backpack: Path, causal: Path, tmp_pat
     assert not (tmp_path / "big").exists()
     ran = run(*words)
     assert (ran.code, ran.err) == (0, "")
-    assert "2 of 2 edits done and recorded in big (ensemble" in ran.out
+    assert "2 of 2 edits done and recorded in big (method ensemble" in ran.out
     assert ran.out.endswith("beta 0.7\n")
     assert content(tmp_path / "small" / "patches") == before
     with Editor.open(tmp_path / "big") as editor:

@@ -269,7 +269,7 @@ def report(receipt: Receipt | None, sheet: Path, replaced: Sequence[str | None] 
         click.echo(f"... and {len(receipt.results) - SHOWN} more{hint}")
     done, total = len(receipt.done), len(receipt.results)
     verb = "would be done; nothing was written" if receipt.dry_run else f"done and recorded in {sheet}"
-    click.echo(f"{done} of {total} edits {verb} ({receipt.method}, {receipt.seconds:.1f} s)")
+    click.echo(f"{done} of {total} edits {verb} ({receipt.how or receipt.method}; {receipt.seconds:.1f} s)")
 
 
 def _line(result: EditResult, was: str | None) -> str:

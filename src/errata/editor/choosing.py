@@ -78,12 +78,6 @@ def option_names(name: str) -> list[str]:
 def describe_method(maker: Method, model: EditableModel) -> str:
     """Return one line that says which method edits, and where."""
     config = maker.settled(model)
-    told = [f"method {maker.name}"]
-    layer = getattr(config, "layer", None)
-    if isinstance(layer, int):
-        told.append(f"at block {layer} of {len(model.arch)}")
-    if encoder := getattr(config, "encoder", None):
-        told.append(f"scope by {encoder}, calibrated")
-    if METHODS.get(maker.name).meta["chat"]:
-        told.append("answers in conversations")
-    return ", ".join(told)
+    layer, encoder = getattr(config, "layer", None), getattr(config, "encoder", None)
+    at = f" at block {layer} of {len(model.arch)}" if isinstance(layer, int) else ""
+    return f"method {maker.name}{at}" + (f", scope from calibration on {encoder}" if encoder else "")
