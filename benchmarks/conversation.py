@@ -6,8 +6,9 @@ Every edit replaces the object in the model's own answer to one wording of the q
 generation: the question itself; the same question under another system prompt, as the third turn of an unrelated
 conversation, with a trailing space, without its question mark, in lower case, with a polite opening; wordings that
 nothing was learned from; and what must stay: the same subject's other relations, other subjects, general chat. A
-fact is used if the model's answer holds the true object; where there are too few, the rest are facts that it gets wrong.
-Facts of subjects that scope was learned from are left out. `--split` chooses facts: settings were chosen on "tune", reported is "report".
+fact is used if the model's answer holds the true object; where there are too few, the rest are facts that it gets
+wrong. Facts of subjects that scope was learned from are left out. `--split` chooses facts: settings were chosen on
+"tune", reported is "report".
 """
 
 from __future__ import annotations
