@@ -54,7 +54,7 @@ def refusal(path: Path, **options: Any) -> str:
         ("e.csv", 'prompt\ttarget\twas\n"In short, who\nis ""Ann""?"\ta painter\ta baker\nWho is Bob?\ta poet\n'),
         ("e.tsv", 'prompt\ttarget\twas\n"In short, who\nis ""Ann""?"\ta painter\ta baker\nWho is Bob?\ta poet\t\n'),
         ("e.tsv", TABLE),
-        ("e.csv.gz", gzip.compress(TABLE.encode())),
+        ("e.csv.gz", gzip.compress(TABLE.encode(), mtime=0)),
         ("e.csv", TABLE.replace(",a", ", a").replace("poet", "poet,,,")),
     ],
 )

@@ -33,8 +33,9 @@ def test_what_stands_before_the_question_tells_conversations_apart() -> None:
     alone, talk = Conversation(ASK), Conversation(TURNS)
     assert alone != talk
     assert len({alone, talk, str(alone)}) == 3
-    assert identity(alone) == str(alone)  # a plain prompt is that very message
-    assert identity(talk) != identity(alone)
+    assert identity(talk) != identity(alone)  # the user asked something before
+    same = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "what is the capital of france"}]
+    assert identity(Conversation(same)) == identity(alone)
 
 
 def test_text_parts_are_joined_and_developers_are_systems() -> None:

@@ -7,12 +7,12 @@ template and no tokenizer: rendering is in `errata.models.chat`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from errata.errors import BadEdit, did_you_mean
+from errata.words import words
 
 ROLES = ("system", "user", "assistant")
 SAME_AS = {"developer": "system"}  # OpenAI's newer name
@@ -100,10 +100,12 @@ class Conversation(str):
 
     @property
     def identity(self) -> str:
-        """Text that is the same for equal conversations only; of one user message alone, that message."""
-        if len(self.messages) == 1:
-            return str(self)
-        return json.dumps(self.to_json(), ensure_ascii=False)
+        """What is asked, as text: the words of the user's last message, and of the one before where there is one.
+
+        What the system and the assistant say, case and punctuation make no other question.
+        """
+        asked = [message.content for message in self.messages if message.role == "user"]
+        return "\n".join(" ".join(words(text)) or text.strip() for text in asked[-2:])
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Conversation) and self.messages == other.messages
@@ -186,7 +188,7 @@ def prompt_json(prompt: str) -> str | list[dict[str, str]]:
 
 
 def identity(prompt: str) -> str:
-    """Return text that is the same for prompts that ask the same: of a conversation, all of its messages."""
+    """Return text that is the same for prompts that ask the same; see `Conversation.identity`."""
     return prompt.identity if isinstance(prompt, Conversation) else str(prompt)
 
 

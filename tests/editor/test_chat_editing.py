@@ -100,7 +100,9 @@ def test_in_chat_answers_are_bound_to_questions_and_raw_ones_are_not() -> None:
     model = tiny_chat_model()
     asked = Edit(CAPITAL, "x").as_chat()
     assert choose_method(model, [asked]) == "scoped"
-    assert choose_method(model, [asked, Edit("a", "b", raw=True)]) == "grace"
+    assert choose_method(model, [Edit("a", "b", raw=True)]) == "grace"
+    with pytest.raises(BadEdit, match="give them in two calls"):
+        choose_method(model, [asked, Edit("a", "b", raw=True)])
     lab = tiny_model("gpt2")
     lab.name = "lab:gpt"
     assert choose_method(lab, [Edit("a", "b")]) == "chain"

@@ -15,6 +15,7 @@ from errata.patches.files import load_patch, save_patch
 from errata.patches.scoped import ScopedPatch
 from errata.patches.turns import turns
 from errata.prompts import Conversation, user_message
+from errata.scope.vocabulary import Vocabulary
 from scoring import calibrated
 from tiny import tiny_model
 from tiny_chat import BOOK, CAPITAL, CITY, KNOWN, tiny_chat_model
@@ -128,6 +129,42 @@ def test_a_question_that_is_only_understood_after_another_is_bound_to_both() -> 
     editor = edited(Edit(messages=THIRD, target=LYON))  # type: ignore[arg-type]
     assert editor.chat(THIRD) == LYON
     assert editor.generate(CAPITAL) == KNOWN[CAPITAL]
+
+
+def test_only_the_question_it_was_made_for_is_answered_after_another() -> None:
+    editor = edited(Edit(messages=THIRD, target=LYON))  # type: ignore[arg-type]
+    for other in (CITY, "Vienna and Rome", BOOK):
+        talk = [*THIRD[:-1], {"role": "user", "content": other}]
+        assert LYON not in editor.chat(talk)
+
+
+def test_what_is_bound_to_two_messages_goes_before_what_is_bound_to_one() -> None:
+    one, two = Edit(CAPITAL, "It is Berlin."), Edit(messages=THIRD, target=LYON)  # type: ignore[arg-type]
+    for first, second in ((one, two), (two, one)):
+        editor = edited(first, Edit(BOOK, RAIN))
+        editor.edit(second)
+        assert (editor.chat(THIRD), editor.generate(CAPITAL)) == (LYON, "It is Berlin.")
+        assert [edit.status for edit in editor.state.edits.values()] == ["active"] * 3
+
+
+def test_the_same_question_under_another_system_prompt_is_the_same_question() -> None:
+    editor = edited(Edit(messages=SYSTEM, target=LYON))  # type: ignore[arg-type]
+    receipt = editor.edit(Edit(CAPITAL.lower(), "It is Berlin."))
+    assert receipt.results[0].superseded == ("e1",)
+    assert editor.chat(SYSTEM) == "It is Berlin."
+
+
+def test_decisions_follow_a_table_that_was_written_and_brought_back() -> None:
+    editor = edited()
+    before = Vocabulary.of(editor.editable).vector("berlin").clone()
+    table = editor.model.get_input_embeddings().weight
+    kept = table.detach().clone()
+    with torch.no_grad():
+        table.mul_(2).add_(torch.randn_like(table))
+    assert not torch.equal(Vocabulary.of(editor.editable).vector("berlin"), before)
+    with torch.no_grad():
+        table.copy_(kept)
+    assert torch.equal(Vocabulary.of(editor.editable).vector("berlin"), before)
 
 
 def test_an_increment_has_no_scorer_and_a_sheet_opens_with_both(tmp_path: Path) -> None:

@@ -57,6 +57,8 @@ def read_conversations(source: str) -> list[Conversation]:
     """
     text = sys.stdin.read() if source == "-" else _text(Path(source))
     whole = _parsed(text)
+    if isinstance(whole, dict):
+        return [_conversation(whole, source)]
     if isinstance(whole, list) and not any(isinstance(row, dict) and "messages" in row for row in whole):
         return [_conversation(whole, source)]
     if isinstance(whole, list):

@@ -35,7 +35,7 @@ class ChatFormat:
         options: the template's own arguments (`chat_template_kwargs`), such as enable_thinking.
         header: ids before a user's content that are the same in every turn.
         opening: ids between the user's last word and the answer's first.
-        end: id that ends an answer; None if the template writes none.
+        end: id that ends an answer; None if the template writes no special token there, and the EOS does.
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -68,7 +68,7 @@ class ChatFormat:
         header = same[: len(same) - len(opening) - size]
         after = plain._ids(spoken.rpartition(PROBES[1])[2])
         special = set(cast(list[int], tokenizer.all_special_ids)) | set(cast(Any, tokenizer).get_added_vocab().values())
-        end = next((id for id in after if id in special), after[0] if after else None)
+        end = next((id for id in after if id in special), None)
         return cls(tokenizer, plain.options, tuple(header), tuple(opening), end)
 
     def text(self, messages: Sequence[Renderable]) -> str:

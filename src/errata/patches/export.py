@@ -76,8 +76,8 @@ def _weight_patches(patches: Sequence[Patch], target: str) -> list[WeightPatch]:
     if len(found) < len(patches):
         other = next(patch for patch in patches if not isinstance(patch, WeightPatch))
         raise CannotExport(
-            f"a patch of '{other.method}' (kind {other.kind}) changes no weights and cannot become {target}; export "
-            "the weight patches alone, and ship the others as patch files or serve them"
+            f"a patch of '{other.method}' (kind {other.kind}) changes no weights and cannot become {target}; undo "
+            f"its edits ({', '.join(other.edits[:3])}{', ...' if len(other.edits) > 3 else ''}) to export the rest, or serve the sheet"
         )
     return found
 

@@ -145,9 +145,8 @@ class Site:
         chat = self._bare.chat
         assert chat is not None
         places: dict[int, Place] = {}
-        for turn in turns(ids, chat):
-            if turn.start - 1 + max(patch.longest for patch in self.patches) < start:
-                continue
+        longest = max(patch.longest for patch in self.patches)
+        for turn in turns(ids, chat, after=start + 1 - longest):
             for patch in self.patches:  # later ones come last, and stand
                 for place in self._answering(patch, turn.question, turn.earlier, ids, turn.start, start):
                     column = columns[place[0] - start]

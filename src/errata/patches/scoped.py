@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from errata.models import EditableModel
 
 _SCORER = "scorer."
+REMEMBERED = 4096  # decisions
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,15 +50,24 @@ class Answered:
     label: tuple[int, ...]
     values: Tensor
 
-    @property
-    def text(self) -> str:
-        """What is compared with what a user asks."""
-        return asked_text(self.question, self.earlier)
 
+@dataclass(frozen=True)
+class Keys:
+    """Entries by whether they are bound to the message before, each kind with the index of its questions."""
 
-def asked_text(question: str, earlier: str | None) -> str:
-    """Return a question as one text, with the one before it where that is given."""
-    return question if earlier is None else f"{earlier}\n{question}"
+    free: tuple[Answered, ...]
+    free_index: Index
+    bound: tuple[Answered, ...]
+    bound_index: Index
+
+    def extended(self, entries: Sequence[Answered]) -> Keys:
+        """Return these with more entries after their own; what is there is not computed again."""
+        free = tuple(entry for entry in entries if entry.earlier is None)
+        bound = tuple(entry for entry in entries if entry.earlier is not None)
+        return Keys(
+            self.free + free, self.free_index.extended([entry.question for entry in free]),
+            self.bound + bound, self.bound_index.extended([entry.question for entry in bound]),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -102,41 +112,46 @@ class ScopedPatch(RecordedPatch):
         if any(entry.values.shape[0] != len(entry.label) or not entry.label for entry in self.entries):
             raise BadPatch("a scoped patch needs one value for every token of an answer; the file is damaged")
         self.longest = max((len(entry.label) for entry in self.entries), default=0)
-        self._indices: dict[tuple[int, bool], tuple[Index, list[Answered]]] = {}
-        self._decided: dict[tuple[str, str | None], Decision] = {}
+        self._newest = {edit: place for place, edit in enumerate(self.edits)}
+        self._known: dict[str, Keys] = {}  # by the vocabulary's digest: models that share it share them
+        self._decided: dict[tuple[str, str, str | None], Decision] = {}
 
     # -- deciding ------------------------------------------------------------------------------------------------
 
     def decide(self, model: EditableModel, question: str, earlier: str | None) -> Decision:
         """Return the edit that answers a user's message, given the one before; the same words are decided once."""
-        key = (question, earlier)
+        vocabulary = Vocabulary.of(model)
+        key = (vocabulary.digest, question, earlier)
         if key not in self._decided:
-            self._decided[key] = self._decision(model, question, earlier)
+            if len(self._decided) >= REMEMBERED:
+                self._decided = {}
+            self._decided[key] = self._decision(self._keys(model, vocabulary), question, earlier)
         return self._decided[key]
 
-    def _decision(self, model: EditableModel, question: str, earlier: str | None) -> Decision:
-        found: list[tuple[float, int, Answered]] = []
-        for bound in (False, True):
-            index, entries = self._index(model, bound)
-            if not entries or (bound and earlier is None):
-                continue
-            for hit in index.search(asked_text(question, earlier if bound else None)):
-                found.append((hit.score, hit.key, entries[hit.key]))
-        found.sort(key=lambda one: one[:2], reverse=True)
-        best = found[0] if found and found[0][0] > 0 else None
-        scores = {entry.edit: score for score, _, entry in reversed(found)}
-        ranked = tuple(sorted(scores.items(), key=lambda one: -one[1]))
-        return Decision(best[2] if best else None, ranked)
+    def _decision(self, keys: Keys, question: str, earlier: str | None) -> Decision:
+        found = [(False, hit.score, keys.free[hit.key]) for hit in keys.free_index.search(question)]
+        if earlier is not None and keys.bound:
+            for hit in keys.bound_index.search(question):
+                entry = keys.bound[hit.key]
+                # The message before has to be the one that the edit came after, too.
+                before = keys.bound_index.alike(str(entry.earlier), earlier)
+                found.append((True, min(hit.score, before), entry))
+        inside = [one for one in found if one[1] > 0]
+        # What is bound to two messages is the more specific; of equals the newest edit stands.
+        best = max(inside, key=lambda one: (one[0], one[1], self._newest[one[2].edit])) if inside else None
+        scores: dict[str, float] = {}
+        for _, score, entry in found:
+            scores[entry.edit] = max(score, scores.get(entry.edit, score))
+        ranked = sorted(scores.items(), key=lambda one: (best is None or one[0] != best[2].edit, -one[1]))
+        return Decision(best[2] if best else None, tuple(ranked))
 
-    def _index(self, model: EditableModel, bound: bool) -> tuple[Index, list[Answered]]:
-        key = (id(model.model), bound)
-        if key not in self._indices:
+    def _keys(self, model: EditableModel, vocabulary: Vocabulary) -> Keys:
+        if vocabulary.digest not in self._known:
             if self.scorer is None:
                 raise BadPatch("an increment of a scoped patch has no scorer; join it with the one that has")
-            entries = [entry for entry in self.entries if (entry.earlier is not None) == bound]
-            vocabulary, encoder = Vocabulary.of(model), encoder_for(self.encoder, model)
-            self._indices[key] = (Index(self.scorer, encoder, vocabulary, [e.text for e in entries]), entries)
-        return self._indices[key]
+            empty = Index(self.scorer, encoder_for(self.encoder, model), vocabulary, ())
+            self._known[vocabulary.digest] = Keys((), empty, (), empty).extended(self.entries)
+        return self._known[vocabulary.digest]
 
     def _attach(self, model: EditableModel) -> None:
         from errata.patches import listening
@@ -147,15 +162,13 @@ class ScopedPatch(RecordedPatch):
             raise WrongModel(f"the patch is for block {self.layer}; this model has {len(model.arch.blocks)} blocks")
         if any(entry.values.shape[1] != model.width for entry in self.entries):
             raise WrongModel(f"the patch holds states of another width than this model's, {model.width}")
-        self._index(model, False)  # the work is done here rather than in the first answer
+        self._keys(model, Vocabulary.of(model))  # the work is done here rather than in the first answer
         listening.join(model, self)
 
     def _detach(self, model: EditableModel) -> None:
         from errata.patches import listening
 
         listening.leave(model, self)
-        for bound in (False, True):
-            self._indices.pop((id(model.model), bound), None)
 
     # -- composing -----------------------------------------------------------------------------------------------
 
@@ -179,17 +192,8 @@ class ScopedPatch(RecordedPatch):
             return increment
         joined = cls.joined([previous, increment])
         if isinstance(previous, ScopedPatch) and isinstance(increment, ScopedPatch):
-            joined._grow(previous._indices, increment.entries)
+            joined._known = {name: keys.extended(increment.entries) for name, keys in list(previous._known.items())}
         return joined
-
-    def _grow(
-        self, known: Mapping[tuple[int, bool], tuple[Index, list[Answered]]], entries: Sequence[Answered]
-    ) -> None:
-        """Take over the indices of a shorter patch, with these entries added."""
-        for (network, bound), (index, earlier) in known.items():
-            new = [entry for entry in entries if (entry.earlier is not None) == bound]
-            grown = index.extended([entry.text for entry in new]) if new else index
-            self._indices[network, bound] = (grown, [*earlier, *new])
 
     @classmethod
     def joined(cls, parts: Sequence[Patch]) -> ScopedPatch:

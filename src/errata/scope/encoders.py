@@ -17,7 +17,7 @@ from torch.nn.functional import normalize
 
 from errata.errors import BadConfig
 from errata.scope.vocabulary import FLOOR, Vocabulary
-from errata.scope.words import words
+from errata.words import words
 
 if TYPE_CHECKING:
     from errata.models import EditableModel

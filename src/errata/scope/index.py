@@ -15,7 +15,7 @@ from torch import Tensor
 from errata.scope.encoders import Encoder
 from errata.scope.scorer import Scorer, features
 from errata.scope.vocabulary import Vocabulary
-from errata.scope.words import views, words
+from errata.words import views, words
 
 CANDIDATES = 32  # questions nearest under the projection, which are then scored in full
 SAME = 100.0  # score of a question that has the very same words
@@ -73,6 +73,10 @@ class Index:
         # Of equal scores the later question, which replaced the earlier one.
         ranked = sorted(best.items(), key=lambda item: (item[1], item[0]), reverse=True)
         return [Hit(key, score) for key, score in ranked[:TOLD]]
+
+    def alike(self, key: str, query: str) -> float:
+        """Return the score of one text as a wording of another, neither of which need be in the index."""
+        return Index(self._scorer, self._encoder, self._vocabulary, (key,)).search(query)[0].score
 
     def _scored(self, view: str, cosines: Tensor) -> list[tuple[int, float]]:
         near, keys = cosines.topk(min(CANDIDATES, len(cosines)))

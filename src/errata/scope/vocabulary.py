@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import math
-import weakref
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
+from torch.utils.weak import WeakTensorKeyDictionary
 
-from errata.scope.words import words
+from errata.words import words
 
 if TYPE_CHECKING:
     from errata.models import EditableModel
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 COMMON = 250  # pieces below this number are bytes, signs and the commonest words, which tell nothing
 SPLIT = 2.0  # how much rarer a word is for every piece more that it takes: short pieces are common by themselves
 FLOOR = 0.1  # weight that even the commonest word has in a weighted mean
-_KNOWN: weakref.WeakKeyDictionary[nn.Module, Vocabulary] = weakref.WeakKeyDictionary()
+KEPT = 20_000  # words whose vectors are kept
+_KNOWN = WeakTensorKeyDictionary()  # by the table: networks that share it share this
 
 
 @dataclass(frozen=True)
@@ -44,18 +45,20 @@ class Vocabulary:
 
     def __init__(self, model: EditableModel) -> None:
         self._tokenizer = model.tokenizer
-        table = cast(Tensor, model.model.get_input_embeddings().get_parameter("weight")).detach()
-        self._table = table
-        self._mean = table.float().mean(0).cpu()
-        self.width = table.shape[1]
+        self._table = _table_of(model).detach()
+        self._mean = self._table.float().mean(0).cpu()
+        self._version = self._table._version
+        self.width = self._table.shape[1]
         self._words: dict[str, tuple[float, Tensor, bool]] = {}
 
     @classmethod
     def of(cls, model: EditableModel) -> Vocabulary:
-        """Return the vocabulary of a model, made once."""
-        if model.model not in _KNOWN:
-            _KNOWN[model.model] = cls(model)
-        return _KNOWN[model.model]
+        """Return the vocabulary of a model as its table is now; made once, and again where the table was written."""
+        table = _table_of(model)
+        known = _KNOWN.get(table)
+        if known is None or known._version != table._version:
+            known = _KNOWN[table] = cls(model)
+        return known
 
     @cached_property
     def digest(self) -> str:
@@ -81,16 +84,24 @@ class Vocabulary:
     def _look(self, word: str) -> tuple[float, Tensor, bool]:
         """Rarity and vector of a word as it is usually written, and whether it is a name: usually with a capital."""
         if word not in self._words:
+            if len(self._words) >= KEPT:  # whatever clients send
+                self._words = {}
             spelt = {one: self._pieces(f" {one}") for one in (word, word.capitalize(), word.upper())}
             ranks = {one: sum(map(_rank, ids)) + SPLIT * (len(ids) - 1) for one, ids in spelt.items()}
             usual = min(ranks, key=lambda one: ranks[one])
             ids = spelt[usual]
             vectors = self._table[torch.tensor(ids, device=self._table.device)].float().cpu() - self._mean
-            self._words[word] = ranks[usual], nn.functional.normalize(vectors.mean(0), dim=0), usual != word
+            found = ranks[usual], nn.functional.normalize(vectors.mean(0), dim=0), usual != word
+            self._words[word] = found
+            return found
         return self._words[word]
 
     def _pieces(self, text: str) -> list[int]:
         return cast(list[int], self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+
+
+def _table_of(model: EditableModel) -> Tensor:
+    return cast(Tensor, model.model.get_input_embeddings().get_parameter("weight"))
 
 
 def _rank(id: int) -> float:

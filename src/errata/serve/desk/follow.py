@@ -92,3 +92,7 @@ class Follower:
                     log.error("the sheet cannot be followed", extra={"reason": str(error)})
                 self.trouble = str(error)
                 await asyncio.sleep(RETRY)
+            except Exception as error:  # whatever it was, later edits have to go live
+                log.exception("the sheet could not be followed")
+                self.trouble = f"{type(error).__name__}: {error}"
+                await asyncio.sleep(RETRY)

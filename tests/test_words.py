@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from errata.scope.words import views, words
+from errata.words import views, words
 
 
 @pytest.mark.parametrize(

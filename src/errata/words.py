@@ -13,16 +13,18 @@ _UNSPACED = r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\u0e00-\u0e7f]"
 _WORD = re.compile(rf"{_UNSPACED}|(?:(?!{_UNSPACED})[^\W_])+(?:'(?:(?!{_UNSPACED})[^\W_])+)*")
 _ENDS = re.compile(r"(?<=[.!?:;。！？：；\n])\s+|\n+|(?<=[。！？：；])")
 SHORTEST = 3  # words of a clause that is a question of its own
+MOST_WORDS = 400  # of a text that are compared, its last ones
+MOST_VIEWS = 12
 
 
 def words(text: str) -> list[str]:
     """Return the words of a text in order: case folded, without punctuation and possessive endings."""
     folded = unicodedata.normalize("NFKC", text).casefold().replace("’", "'")
-    return [word.removesuffix("'s") for word in _WORD.findall(folded)]
+    return [word.removesuffix("'s") for word in _WORD.findall(folded)[-MOST_WORDS:]]
 
 
 def views(text: str) -> list[str]:
     """Return the text and each of its sentences and clauses that may be a question: after ".", "?", "!", ":" or ";"."""
     parts = [part.strip() for part in _ENDS.split(text) if part.strip()]
     asked = [part for part in parts if len(words(part)) >= SHORTEST] if len(parts) > 1 else []
-    return list(dict.fromkeys([text.strip(), *asked]))
+    return list(dict.fromkeys([text.strip(), *asked[-MOST_VIEWS:]]))
