@@ -82,7 +82,7 @@ def facts(split: str) -> list[Known]:
         rewrite = row["requested_rewrite"]
         subject, relation = rewrite["subject"], rewrite["relation_id"]
         half = hashlib.sha256(subject.encode()).digest()[0] % 2
-        if subject.casefold() in taught or subject in seen or half != ("tune", "report").index(split):
+        if subject.casefold() in taught or subject in seen or half != ("report", "tune").index(split):
             continue
         try:
             question = templates(relation, "seen")[0].replace("{}", subject)

@@ -75,9 +75,10 @@ def _weight_patches(patches: Sequence[Patch], target: str) -> list[WeightPatch]:
     found = [patch for patch in patches if isinstance(patch, WeightPatch)]
     if len(found) < len(patches):
         other = next(patch for patch in patches if not isinstance(patch, WeightPatch))
+        some = ", ".join(other.edits[:3]) + (", ..." if len(other.edits) > 3 else "")
         raise CannotExport(
-            f"a patch of '{other.method}' (kind {other.kind}) changes no weights and cannot become {target}; undo "
-            f"its edits ({', '.join(other.edits[:3])}{', ...' if len(other.edits) > 3 else ''}) to export the rest, or serve the sheet"
+            f"a patch of '{other.method}' (kind {other.kind}) changes no weights and cannot become {target}; "
+            f"undo its edits ({some}) to export the rest, or serve the sheet"
         )
     return found
 

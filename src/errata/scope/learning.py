@@ -28,7 +28,7 @@ STEPS = 400
 LESSONS = 48  # in one step
 LEARNING_RATE = 2e-2  # of the projection, in units of its own spread
 LEARNED = 0.75  # share of the subjects that the projection and the weights are learned on
-NEIGHBOURS = 2  # texts of other subjects made for a lesson
+NEIGHBOURS = 4  # texts of other subjects made for a lesson
 EVERY = 20  # steps between two reports of progress
 
 Report = Callable[[int], object]
@@ -65,7 +65,8 @@ def learn(
     centre, projection = _project(cards, report, seed)
     draft = Scorer(encoder.name, centre, projection, torch.zeros(WIDTH), 0.0)
     weights, bias = _weigh(draft, cards, vocabulary, report, seed)
-    return _bounded(replace(draft, weights=weights, bias=bias), measured, prose, encoder, vocabulary)
+    made = replace(draft, weights=weights, bias=bias)
+    return _bounded(made, learned, measured, prose, encoder, vocabulary)
 
 
 class _Cards:
@@ -191,13 +192,18 @@ def _logistic(found: Tensor, right: Tensor, report: Report) -> tuple[Tensor, flo
 
 
 def _bounded(
-    draft: Scorer, lessons: Sequence[Lesson], prose: Sequence[str], encoder: Encoder, vocabulary: Vocabulary
-) -> Calibration:
-    """Set the border on subjects that nothing was learned from, so that no kind of foreign text exceeds its rate."""
+    draft: Scorer, crowd: Sequence[Lesson], lessons: Sequence[Lesson], prose: Sequence[str], encoder: Encoder,
+    vocabulary: Vocabulary,
+) -> Calibration:  # fmt: skip
+    """Set the border on subjects that nothing was learned from, so that no kind of foreign text exceeds its rate.
+
+    Half of them have a question in the index, beside those of the `crowd`: the more questions of one kind there are,
+    the more often one of them is near.
+    """
     subjects = sorted({lesson.subject for lesson in lessons})
     kept = set(subjects[::2])
     keys = [lesson for lesson in lessons if lesson.subject in kept]
-    index = Index(draft, encoder, vocabulary, [lesson.wordings[0] for lesson in keys])
+    index = Index(draft, encoder, vocabulary, [lesson.wordings[0] for lesson in (*keys, *crowd)])
     rng, groups = random.Random(0), _by_relation([one for one in lessons if one.subject not in kept])
     beside = [text for one in keys for text in _neighbours(one, groups.get(one.relation, [one]), rng)]
     foreign = {
@@ -213,7 +219,7 @@ def _bounded(
         replace(draft, bias=draft.bias - border),
         found=sum(map(bool, right)) / max(1, len(right)),
         rates={kind: float((found > border).float().mean()) for kind, found in scores.items()},
-        lessons=len(keys),
+        lessons=len(keys) + len(crowd),
     )
 
 

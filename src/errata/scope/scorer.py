@@ -19,6 +19,7 @@ from errata.scope.vocabulary import Bag
 
 KNOTS = (0.5, 0.75)  # where the slope of closeness may change
 TINY = 1e-6
+PARTLY = 0.25  # share of the names that are foreign on both sides from which on it makes no difference how many are
 RAREST = 8.0  # rarity of a word that counts as one whole unit when it is missing
 BAGS = 6  # features of the words
 WIDTH = 1 + len(KNOTS) + BAGS  # of all features
@@ -86,7 +87,8 @@ def shared(key: Bag, query: Bag) -> list[float]:
     lacks = max((rarity for word, rarity in mine.items() if word not in theirs), default=0.0)
     adds = max((rarity for word, rarity in theirs.items() if word not in mine), default=0.0)
     lost, strange = _unshared(key, query), _unshared(query, key)
-    return [covered, covering, -lacks / RAREST, -adds / RAREST, -lost, -min(lost, strange)]
+    foreign = min(lost, strange)
+    return [covered, covering, -lacks / RAREST, -adds / RAREST, -foreign, -min(1.0, foreign / PARTLY)]
 
 
 def _unshared(one: Bag, other: Bag) -> float:
