@@ -215,6 +215,9 @@ class PostgresJournal:
                 f"{self.shown} is of {theirs['name']} ({theirs['fingerprint'][:12]}), and the model given is "
                 f"{base['name']} ({base['fingerprint'][:12]}); name another sheet: ?sheet=name in the journal's URL"
             )
+        if theirs.get("chat", False) != base.get("chat", False):
+            form = ("plain text", "user messages")[theirs.get("chat", False)]
+            raise WrongModel(f"the prompts of {self.shown} are {form}; open it with chat={theirs.get('chat', False)}")
 
     def _migrate(self) -> None:
         found = self._format()
