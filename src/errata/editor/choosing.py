@@ -90,4 +90,4 @@ def describe_method(maker: Method, model: EditableModel) -> str:
     config = maker.settled(model)
     layer, encoder = getattr(config, "layer", None), getattr(config, "encoder", None)
     at = f" at block {layer} of {len(model.arch)}" if isinstance(layer, int) else ""
-    return f"method {maker.name}{at}" + (f", scope from calibration on {encoder}" if encoder else "")
+    return f"method {maker.name}{at}" + (f", scope by {encoder} (calibrated)" if encoder else "")
