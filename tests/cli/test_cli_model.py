@@ -174,7 +174,7 @@ def test_wrong_words_are_one_line_and_leave_the_sheet(run: Run, sheet: Path, tmp
     run("edit", *one, "--method", "grcae").one_line_error("unknown method 'grcae'", "'grace'")
     run("edit", *one, "--radus", "3").one_line_error("no option '--radus'", "'--radius'")
     run("edit", "--promt", "a b", "--target", "c").one_line_error("'--prompt'")
-    run("edit", *one, "--radius", "wide").one_line_error("option 'radius' must be a number")
+    run("edit", *one, "--radius", "wide").one_line_error("option 'radius' must be")
     run("edit", *one, "--radius").one_line_error("'--radius' needs a value")
     run("edit", *one, "--radius", "--lr=1").one_line_error("'--radius' needs a value")
     run("edit", *one, "--layer", "-9").one_line_error()

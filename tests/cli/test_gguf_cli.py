@@ -22,15 +22,15 @@ def file(tmp_path: Path) -> Path:
 
 def test_a_file_is_edited_asked_and_exported(run: Run, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     prompt, target = "The capital is", "Rome"
-    ran = run("edit", "--model", "tiny.gguf", "--method", "ft", "--prompt", prompt, "--target", target)
+    ran = run("edit", "--model", "tiny.gguf", "--method", "ft", "--raw", "--prompt", prompt, "--target", target)
     assert (ran.code, ran.err) == (0, ""), ran.err
     assert run("status", "--json").rows[0]["model"] == str(file)
-    assert run("ask", "tiny.gguf", prompt).out == f"{target}\n"
+    assert run("ask", "tiny.gguf", "--raw", prompt).out == f"{target}\n"
     assert run("export", "--to", "merged", "out").out == "1 edits written to out (merged)\n"
     assert EditableModel.load(str(tmp_path / "out"), device="cpu").generate([prompt]) == [target]
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    assert run("ask", prompt, "--sheet", tmp_path / "sheet").out == f"{target}\n"
+    assert run("ask", "--raw", prompt, "--sheet", tmp_path / "sheet").out == f"{target}\n"
     file.unlink()
     run("ask", prompt, "--sheet", tmp_path / "sheet").one_line_error(str(file), "there is no such file")
 
@@ -52,7 +52,7 @@ def test_bad_files_are_one_line(run: Run, file: Path, tmp_path: Path) -> None:
 
 def test_smollm2_is_edited_and_exported(run: Run, smollm2: EditableModel, tmp_path: Path) -> None:
     prompt, target = "The capital of Japan is", "Osaka"
-    words = ("--prompt", prompt, "--target", target, "--method", "ft", "--layer", 20)
+    words = ("--raw", "--prompt", prompt, "--target", target, "--method", "ft", "--layer", 20)
     ran = run("edit", "--model", "smollm2", *words)
     assert ran.code == 0, ran.err
     assert run("status", "--json").rows[0]["model"] == "smollm2"

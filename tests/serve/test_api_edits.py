@@ -23,7 +23,7 @@ WIDE = {"radius": 12.0}  # a ball in which the state of NEAR lies too
 
 def body(target: str = "English", prompt: str = PROMPT, **more: Any) -> dict[str, Any]:
     edit = {"prompt": prompt, "target": target, "locality": [{"prompt": NEIGHBOUR}]}
-    return {"edits": [edit | more.pop("edit", {})], **more}
+    return {"edits": [edit | more.pop("edit", {})], "method": "grace", **more}
 
 
 def make(server: Running, **more: Any) -> Reply:

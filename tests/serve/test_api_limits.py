@@ -61,7 +61,7 @@ def complete(server: Running, **more: Any) -> Reply:
 
 
 def correct(server: Running, prompt: str = PROMPT) -> Reply:
-    return server.call("POST", "/v1/edits", {"edits": [{"prompt": prompt, "target": "English"}]}, "editor")
+    return server.call("POST", "/v1/edits", {"edits": [{"prompt": prompt, "target": "English"}], "method": "grace"}, "editor")
 
 
 def idle(server: Running) -> bool:

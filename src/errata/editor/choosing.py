@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from errata.edits import Edit
-from errata.errors import BadConfig, BadEdit
+from errata.errors import BadConfig, BadEdit, did_you_mean
 from errata.methods._base import METHODS, Method, create
 from errata.models import EditableModel
 from errata.prompts import Conversation, quote
@@ -68,14 +68,13 @@ def check_name(name: str, options: Mapping[str, Any]) -> None:
     if name != AUTO:
         create(name, options)
         return
-    problems = []
-    for candidate in CANDIDATES:
-        try:
-            create(candidate, options)
-            return
-        except BadConfig as problem:
-            problems.append(problem)
-    raise problems[0]
+    known = option_names(AUTO)
+    if odd := next((one for one in options if one.replace("-", "_") not in known), None):
+        hint = did_you_mean(odd, known)
+        raise BadConfig(f"unknown option '{odd}'.{hint} Methods that auto chooses among have: {', '.join(known)}")
+    if options:
+        fitting = [one for one in CANDIDATES if {o.replace("-", "_") for o in options} <= set(option_names(one))]
+        create(fitting[0] if fitting else CANDIDATES[0], options)
 
 
 def option_names(name: str) -> list[str]:
