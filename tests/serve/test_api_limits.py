@@ -61,7 +61,8 @@ def complete(server: Running, **more: Any) -> Reply:
 
 
 def correct(server: Running, prompt: str = PROMPT) -> Reply:
-    return server.call("POST", "/v1/edits", {"edits": [{"prompt": prompt, "target": "English"}], "method": "grace"}, "editor")
+    asked = {"edits": [{"prompt": prompt, "target": "English"}], "method": "grace"}
+    return server.call("POST", "/v1/edits", asked, "editor")
 
 
 def idle(server: Running) -> bool:
