@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from errata.words import views, words
+from errata.words import proper_words, views, words
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,12 @@ def test_case_punctuation_and_spacing_are_no_difference(one: str, other: str) ->
 
 def test_scripts_without_spaces_are_compared_character_by_character() -> None:
     assert words("中国 city") == ["中", "国", "city"]
+
+
+def test_names_are_known_by_how_they_are_written() -> None:
+    assert proper_words("Who developed Apple Watch and iOS 8? What now") == {"apple", "watch", "8"}
+    assert proper_words("Which city is France's capital") == {"france"}
+    assert proper_words("who wrote hamlet") == frozenset()
 
 
 def test_a_text_is_viewed_whole_and_by_its_sentences() -> None:

@@ -11,6 +11,7 @@ import unicodedata
 # Scripts without spaces between words: every character counts as one.
 _UNSPACED = r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\u0e00-\u0e7f]"
 _WORD = re.compile(rf"{_UNSPACED}|(?:(?!{_UNSPACED})[^\W_])+(?:'(?:(?!{_UNSPACED})[^\W_])+)*")
+_SPELT = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 _ENDS = re.compile(r"(?<=[.!?:;。！？：；\n])\s+|\n+|(?<=[。！？：；])")
 SHORTEST = 3  # words of a clause that is a question of its own
 MOST_WORDS = 400  # of a text that are compared, its last ones
@@ -21,6 +22,15 @@ def words(text: str) -> list[str]:
     """Return the words of a text in order: case folded, without punctuation and possessive endings."""
     folded = unicodedata.normalize("NFKC", text).casefold().replace("’", "'")
     return [word.removesuffix("'s") for word in _WORD.findall(folded)[-MOST_WORDS:]]
+
+
+def proper_words(text: str) -> frozenset[str]:
+    """Return the words that name something by how they are written: with a digit, or a capital inside a sentence."""
+    found = [word for word in words(text) if any(char.isdigit() for char in word)]
+    for clause in _ENDS.split(unicodedata.normalize("NFKC", text)):
+        written = _SPELT.findall(clause.replace("’", "'"))[1:]
+        found += [word.casefold().removesuffix("'s") for word in written if word[0].isupper()]
+    return frozenset(found)
 
 
 def views(text: str) -> list[str]:

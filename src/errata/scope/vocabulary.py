@@ -16,13 +16,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from errata.words import words
+from errata.words import proper_words, words
 
 if TYPE_CHECKING:
     from errata.models import EditableModel
 
 COMMON = 250  # pieces below this number are bytes, signs and the commonest words, which tell nothing
 SPLIT = 2.0  # how much rarer a word is for every piece more that it takes: short pieces are common by themselves
+NAMED = 2.0  # least rarity of a word that names something, such as a number
 FLOOR = 0.1  # weight that even the commonest word has in a weighted mean
 KEPT = 20_000  # words whose vectors are kept
 _KNOWN = WeakTensorKeyDictionary()  # by the table: networks that share it share this
@@ -78,8 +79,9 @@ class Vocabulary:
 
     def bag(self, text: str) -> Bag:
         """Return the distinct words of a text."""
-        read = dict.fromkeys(words(text))
-        return Bag({word: self.rarity(word) for word in read}, frozenset(word for word in read if self._look(word)[2]))
+        read, proper = dict.fromkeys(words(text)), proper_words(text)
+        names = frozenset(word for word in read if word in proper or self._look(word)[2])
+        return Bag({word: max(self.rarity(word), NAMED * (word in names)) for word in read}, names)
 
     def _look(self, word: str) -> tuple[float, Tensor, bool]:
         """Rarity and vector of a word as it is usually written, and whether it is a name: usually with a capital."""

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from errata.models import EditableModel
 
 KIND = "scope"
-VERSION = 5
+VERSION = 6
 OTHERS = 3  # questions about the same subject in a lesson
 PROSE = 1000  # sentences of ordinary text
 _SENTENCE = re.compile(r"(?<=[.!?])\s+")
