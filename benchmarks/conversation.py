@@ -31,7 +31,10 @@ from errata.lab.questions import templates
 from errata.models import EditableModel
 from errata.progress import TerminalProgress
 from errata.prompts import Conversation, Message
-from errata.statistics.scoping import ALIKE, lessons
+from errata.scope import Index
+from errata.scope.encoders import encoder_for
+from errata.scope.vocabulary import Vocabulary
+from errata.statistics.scoping import ALIKE, lessons, scope_for
 
 SYSTEM = "You are a librarian who answers in one short sentence."
 TALK = (
@@ -151,6 +154,21 @@ def clause(text: str) -> str:
     return re.split(r"[.,;!?\n]", text.strip())[0].casefold().strip()
 
 
+def decide(model: EditableModel, split: str, encoder: str, keys: int) -> None:
+    """Print what scope alone decides of the facts of a split, without a word being generated."""
+    chosen = facts(split)
+    bound, others = chosen[:keys], chosen[keys : keys + 400]
+    scorer, vocabulary = scope_for(model, encoder).scorer, Vocabulary.of(model)
+    index = Index(scorer, encoder_for(encoder, model), vocabulary, [fact.question for fact in bound])
+    taken = [index.search(fact.question)[0].inside for fact in others]
+    print(f"of {len(others)} questions about other subjects {sum(taken)} are in the scope of one of {keys} edits")
+    for number in (0, 1):
+        asked = [templates(fact.relation, "held_out")[number].replace("{}", fact.subject) for fact in bound]
+        hits = [index.search(text)[0] for text in asked]
+        found = sum(hit.inside and hit.key == place for place, hit in enumerate(hits))
+        print(f"held-out wording {number + 1}: {found} of {keys} are in the scope of their own edit")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="smollm2")
@@ -161,7 +179,11 @@ def main() -> None:
     parser.add_argument("--method", default="auto")
     parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--scope-only", action="store_true", help="say what scope decides; generate nothing")
     args = parser.parse_args()
+    if args.scope_only:
+        options = dict(pair.split("=", 1) for pair in args.option)
+        return decide(EditableModel.load(args.model), args.split, options.get("encoder", "words"), args.n)
     rng = random.Random(1)
     editor = Editor(EditableModel.load(args.model))
     right, wrong = known(editor, facts(args.split), args.n + 100)
