@@ -2,8 +2,8 @@
 
     answers in a conversation            scoped: answers every wording of the question, in any conversation
     plain text, a model of the lab       chain: answers other wordings, at a calibrated block
-    plain text, any other causal model   grace: answers its own prompt; no method here answers other wordings there
-                                         without moving answers of other questions (docs/chat.md has the figures)
+    plain text, any other causal model   grace: answers its own prompt; that a method here answers other wordings
+                                         there without moving other answers has not been shown
     encoder-decoders and classifiers     grace
     canonical examples                   sense for a Backpack, else ft-full
 

@@ -161,7 +161,6 @@ def _weigh(
     bags = [vocabulary.bag(text) for text in cards.texts]
     # Beside its own question a text is compared with the nearest others alone: those decide.
     near = cosines.topk(min(6, len(keys)), dim=1).indices
-    rows = torch.arange(len(asked))[:, None].expand_as(near)
     owners = torch.tensor([row for row, _ in own] + [-1] * len(strange))
     looks = torch.cat([near, owners.clamp_min(0)[:, None]], 1)
     rows = torch.arange(len(asked))[:, None].expand_as(looks)
