@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -50,6 +51,12 @@ class Scorer:
     def score(self, features: Tensor) -> Tensor:
         """(...): scores of features (..., WIDTH)."""
         return features @ self.weights + self.bias
+
+    def scores(self, cosines: np.ndarray, shared: np.ndarray) -> np.ndarray:
+        """(n,): what `score` gives for cosines (n,) and features of words (n, BAGS), each row computed by itself."""
+        bends = [cosines, *(np.maximum(cosines - knot, 0) for knot in KNOTS)]
+        found = np.concatenate([np.stack(bends, 1), shared], 1)
+        return (found * self.weights.numpy().astype(np.float64)).sum(1) + self.bias
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything but the encoder's name; `of` reads it back."""

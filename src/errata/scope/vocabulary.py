@@ -26,6 +26,8 @@ SPLIT = 2.0  # how much rarer a word is for every piece more that it takes: shor
 NAMED = 2.0  # least rarity of a word that names something, such as a number
 FLOOR = 0.1  # weight that even the commonest word has in a weighted mean
 KEPT = 20_000  # words whose vectors are kept
+STARTS = "Ġ▁"  # how tokenizers write that a piece begins a word
+WHOLE = 3  # letters of a piece that is a word of its own
 _KNOWN = WeakTensorKeyDictionary()  # by the table: networks that share it share this
 
 
@@ -82,6 +84,12 @@ class Vocabulary:
         read, proper = dict.fromkeys(words(text)), proper_words(text)
         names = frozenset(word for word in read if word in proper or self._look(word)[2])
         return Bag({word: max(self.rarity(word), NAMED * (word in names)) for word in read}, names)
+
+    def whole_words(self) -> list[str]:
+        """Return the words that are one piece, or numbers where there is none, the commonest first."""
+        pieces = self._tokenizer.convert_ids_to_tokens(list(range(len(self._table))))
+        found = [piece[1:] for piece in pieces if piece and piece[0] in STARTS and piece[1:].isalpha()]
+        return [word for word in found if len(word) >= WHOLE] or [str(number) for number in range(COMMON)]
 
     def _look(self, word: str) -> tuple[float, Tensor, bool]:
         """Rarity and vector of a word as it is usually written, and whether it is a name: usually with a capital."""
