@@ -73,6 +73,7 @@ def milliseconds(job: Callable[[Any], object], values: list[Any]) -> list[float]
 def measure(
     parts: tuple[Scorer, Encoder, Vocabulary], size: int, approximate_from: int | None, compared: bool
 ) -> dict[str, Any]:
+    """Return one line of the table."""
     before, started = resident(), time.perf_counter()
     index = Index(*parts, islice(questions("seen", 0), size), approximate_from=approximate_from)
     seconds, grown = time.perf_counter() - started, resident() - before

@@ -144,8 +144,6 @@ class Index:
         for text, near in zip(asked, partition.search(queries, self._selector, len(self)), strict=True):
             groups = storage.of_same_names(self._vocabulary.bag(text))
             rows = {*near.tolist(), *(row for group in groups for row in self._latest(group, CANDIDATES))}
-            # One question asked very often may fill what was found; the latest of it have to be there.
-            rows |= {same for row in rows for same in self._latest(storage.same_as(row), TOLD)}
             found.append(np.array(sorted(rows), np.int64))
         return found
 
@@ -158,6 +156,11 @@ class Index:
         if len(rows) > CANDIDATES:
             close = cosines >= np.partition(cosines, -CANDIDATES)[-CANDIDATES]
             rows, cosines = rows[close], cosines[close]
+        if self._approximate:  # one question asked very often may fill what was found: the latest of it has to be there
+            latest = {row for old in rows.tolist() for row in self._latest(self._storage.same_as(old), 1)}
+            if more := sorted(latest.difference(rows.tolist())):
+                rows = np.append(rows, more)
+                cosines = np.append(cosines, self._storage.cosines(np.array(more), query))
         scores = self._scorer.scores(cosines, self._storage.shared(rows, self._vocabulary.bag(view)))
         same = self._latest(self._storage.of_same_words(view), 1)
         found = list(zip(rows.tolist(), scores.tolist(), strict=True))
