@@ -84,7 +84,9 @@ def test_removed_questions_leave_no_trace_in_the_parts() -> None:
 
 def test_a_partition_depends_on_the_scorer_alone() -> None:
     scorer, encoder, vocabulary = parts()
-    one, other = (Partition.for_scorer(scorer, encoder, vocabulary) for _ in range(2))
+    used = index(1000)._storage.partition
+    assert used is not None
+    one, other = used.emptied(), Partition.for_scorer(scorer, encoder, vocabulary)
     vectors = scorer.place(encoder.encode(QUESTIONS[:300]))
     one.extend(vectors.numpy())
     for end in range(100, 301, 100):
