@@ -34,7 +34,8 @@ from errata.prompts import Conversation, Message
 from errata.scope import Index
 from errata.scope.encoders import encoder_for
 from errata.scope.vocabulary import Vocabulary
-from errata.statistics.scoping import ALIKE, lessons, scope_for
+from errata.statistics.relations import alike
+from errata.statistics.scoping import lessons, scope_for
 
 SYSTEM = "You are a librarian who answers in one short sentence."
 TALK = (
@@ -135,7 +136,7 @@ def in_conversation(question: str) -> dict[str, str]:
 
 def other_relations(fact: Known, rng: random.Random) -> str:
     """A question about the same subject that asks for something else."""
-    near = set().union({fact.relation}, *(group for group in ALIKE if fact.relation in group))
+    near = alike(fact.relation)
     people = ("P19", "P20", "P27", "P101", "P103", "P106", "P108", "P140", "P1303", "P1412", "P39", "P413", "P937")
     things = ("P17", "P30", "P36", "P37", "P127", "P131", "P136", "P159", "P176", "P178", "P364", "P449", "P495")
     pool = [one for one in (people if fact.relation in people else things) if one not in near and has(one)]

@@ -6,7 +6,7 @@ import torch
 
 from errata.models import EditableModel
 from errata.scope.learning import Calibration
-from errata.scope.scorer import WIDTH, Scorer
+from errata.scope.scorer import WIDTH, Metric, Scorer
 
 
 def by_words(model: EditableModel) -> Scorer:
@@ -14,7 +14,7 @@ def by_words(model: EditableModel) -> Scorer:
     width = 2 * model.width
     weights = torch.zeros(WIDTH)
     weights[3:5] = 10.0
-    return Scorer("words", torch.zeros(width), torch.eye(width), weights, -15.0)
+    return Scorer("words", Metric(torch.zeros(width), torch.eye(width)), weights, -15.0)
 
 
 def calibrated(model: EditableModel, encoder: str, *, seed: int = 0) -> Calibration:

@@ -37,6 +37,16 @@ def templates(relation: str, part: Part) -> list[str]:
     return [*wordings, *(frames[i % len(frames)].replace("{}", text) for i, text in enumerate(wordings))]
 
 
+def relations() -> list[str]:
+    """Return the names of the relations that have questions."""
+    return list(_data()["relations"])
+
+
+def seen(relation: str) -> list[str]:
+    """Return the wordings to train on, without frames."""
+    return list(_data()["relations"][relation]["seen"])
+
+
 def ask(row: Row, part: Part) -> list[str]:
     """Every question of one part about the fact `row`."""
     return [template.replace("{}", row["subject"]) for template in templates(row["relation"], part)]

@@ -68,6 +68,22 @@ class WordEncoder:
         return torch.cat([normalize(vectors.mean(0), dim=0), normalize(weighted, dim=0)])
 
 
+class SplitEncoder:
+    """Two vectors of a text, one after the other: of the whole, and of what is left without its names."""
+
+    def __init__(self, encoder: Encoder, vocabulary: Vocabulary) -> None:
+        self.name, self._encoder, self._vocabulary = encoder.name, encoder, vocabulary
+        self.width = 2 * encoder.width
+
+    @property
+    def digest(self) -> str:
+        return self._encoder.digest
+
+    def encode(self, texts: Sequence[str]) -> Tensor:
+        plain = [self._vocabulary.without_names(text) for text in texts]
+        return torch.cat([self._encoder.encode(texts), self._encoder.encode(plain)], dim=1)
+
+
 class SentenceEncoder:
     """A sentence encoder in a directory, as transformers loads it: mean over tokens, then unit length."""
 

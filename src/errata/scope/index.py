@@ -74,7 +74,7 @@ class Index:
         """
         self._scorer, self._encoder, self._vocabulary = scorer, encoder, vocabulary
         self._approximate_from = approximate_from if available() else None
-        self._storage = Storage(scorer.projection.shape[1])
+        self._storage = Storage(scorer.width)
         self._limit, self._gone = 0, NONE
         self._append(questions)
 

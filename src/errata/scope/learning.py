@@ -6,30 +6,31 @@ lessons, an encoder and a vocabulary; no files and no cache.
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, normalize, softplus
+from torch.nn.functional import softplus
 
-from errata.scope.encoders import Encoder
+from errata.scope.contrast import EVERY, learn_metric
+from errata.scope.encoders import Encoder, SplitEncoder
 from errata.scope.index import Index
-from errata.scope.lessons import Lesson, politely, split, swapped
-from errata.scope.scorer import WIDTH, Scorer, features
+from errata.scope.lessons import Lesson, Relation, politely, split, swapped
+from errata.scope.scorer import WIDTH, Metric, Scorer, features
 from errata.scope.vocabulary import Vocabulary
+from errata.words import words
 
 RATES = {"neighbour": 0.01, "same_subject": 0.03, "text": 0.001}
 """Share of each kind of foreign text that may be taken for an edit's question."""
 DIMENSIONS = 256
+ASKED = 64  # dimensions that tell relations apart
 STEPS = 400
 LESSONS = 48  # in one step
-LEARNING_RATE = 2e-2  # of the projection, in units of its own spread
 LEARNED = 0.75  # share of the subjects that the projection and the weights are learned on
 NEIGHBOURS = 4  # texts of other subjects made for a lesson
-EVERY = 20  # steps between two reports of progress
 
 Report = Callable[[int], object]
 
@@ -51,22 +52,29 @@ class Calibration:
 
 
 def learn(
-    lessons: Sequence[Lesson], prose: Sequence[str], encoder: Encoder, vocabulary: Vocabulary, report: Report, seed: int
-) -> Calibration:
+    lessons: Sequence[Lesson], prose: Sequence[str], encoder: Encoder, vocabulary: Vocabulary, report: Report,
+    seed: int, *, relations: Sequence[Relation] = (),
+) -> Calibration:  # fmt: skip
     """Learn a scorer for an encoder's vectors.
 
     Args:
         lessons: at least some hundreds, with other wordings and other questions about their subjects.
         prose: ordinary text in which no question is asked.
         report: is told the number of steps made.
+        relations: what is asked, in wordings without a subject; where there are some, what is left of a text without
+            its names is compared as well.
     """
     learned, measured = split(lessons, LEARNED, seed)
     cards = _Cards(learned, encoder, seed)
-    centre, projection = _project(cards, report, seed)
-    draft = Scorer(encoder.name, centre, projection, torch.zeros(WIDTH), 0.0)
+    draft = Scorer(encoder.name, _learn_metric(cards, report, seed), torch.zeros(WIDTH), 0.0)
+    if relations:
+        draft = replace(draft, relation=_learn_relation(relations, encoder, report, seed))
+        encoder = SplitEncoder(encoder, vocabulary)
+        cards.vectors = encoder.encode(cards.texts)
     weights, bias = _weigh(draft, cards, vocabulary, report, seed)
     made = replace(draft, weights=weights, bias=bias)
-    return _bounded(made, learned, measured, prose, encoder, vocabulary)
+    asked = [[lesson for lesson in part if len(lesson.wordings) > 1] for part in (learned, measured)]
+    return _bounded(made, *asked, prose, encoder, vocabulary)
 
 
 class _Cards:
@@ -78,10 +86,14 @@ class _Cards:
         self.relations = {name: [lessons.index(one) for one in group] for name, group in groups.items()}
         self.texts: list[str] = []
         self.wordings: list[list[int]] = []
+        self.all: list[list[int]] = []  # the wordings, and those in another form
         self.others: list[list[int]] = []
         for lesson in lessons:
-            polite = [politely(wording, rng) for wording in rng.sample(lesson.wordings, min(2, len(lesson.wordings)))]
-            self.wordings.append(self._add([*lesson.wordings, *polite]))
+            said = lesson.questions or lesson.wordings
+            polite = [politely(wording, rng) for wording in rng.sample(said, min(2, len(said)))]
+            own = self._add([*lesson.wordings, *polite])
+            self.all.append(own + self._add(lesson.questions))
+            self.wordings.append(own[: len(lesson.wordings)] if lesson.questions else own)
             self.others.append(self._add([*lesson.others, *_neighbours(lesson, groups[lesson.relation], rng)]))
         self.vectors = encoder.encode(self.texts)
 
@@ -114,34 +126,35 @@ def _neighbours(lesson: Lesson, group: Sequence[Lesson], rng: random.Random) -> 
     return [text for text in drawn if text is not None and lesson.subject not in text]
 
 
-def _project(cards: _Cards, report: Report, seed: int) -> tuple[Tensor, Tensor]:
-    """Return the centre (e,) and projection (e, k) under which wordings of a question lie closest to one another.
+def _learn_metric(cards: _Cards, report: Report, seed: int) -> Metric:
+    """Learn under which metric wordings of a question lie closest to one another, beside questions of the same relation
+    and others about the same subject."""
 
-    Starts from the whitening of all texts and minimises a contrastive loss (InfoNCE, arXiv:1807.03748) against other
-    questions of the same relation and of the same subject.
-    """
-    centre = cards.vectors.mean(0)
-    units = normalize(cards.vectors - centre, dim=1)
-    values, axes = torch.linalg.eigh(torch.cov(units.T))
-    k = min(DIMENSIONS, units.shape[1])
-    start = axes[:, -k:] * (values[-k:].clamp_min(1e-6) + 0.02 * values.max()).rsqrt()
-    projection = start.clone().requires_grad_()
-    sharpness = torch.tensor(math.log(15.0), requires_grad=True)
-    optimizer = torch.optim.Adam([projection, sharpness], lr=LEARNING_RATE * float(start.std()))
-    rng = random.Random(seed)
-    for step in range(STEPS):
+    def draw(rng: random.Random) -> tuple[list[int], list[int]]:
         drawn = cards.draw(rng, LESSONS)
-        pairs = [rng.sample(cards.wordings[place], 2) for place in drawn]
+        pairs = [rng.sample(cards.all[place], 2) for place in drawn]
         others = [rng.choice(cards.others[place]) for place in drawn if cards.others[place]]
-        ones = normalize(units[[one for one, _ in pairs]] @ projection, dim=1)
-        twos = normalize(units[[two for _, two in pairs] + others] @ projection, dim=1)
-        loss = cross_entropy(ones @ twos.T * sharpness.exp(), torch.arange(len(pairs)))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        if step % EVERY == EVERY - 1:
-            report(EVERY)
-    return centre, projection.detach()
+        return [one for one, _ in pairs], [two for _, two in pairs] + others
+
+    return learn_metric(cards.vectors, draw, dimensions=DIMENSIONS, steps=STEPS, report=report, seed=seed)
+
+
+def _learn_relation(relations: Sequence[Relation], encoder: Encoder, report: Report, seed: int) -> Metric:
+    """Learn under which metric wordings of one relation, without a subject, lie closest to one another."""
+    texts = [text for relation in relations for text in relation.wordings]
+    sizes = [len(relation.wordings) for relation in relations]
+    places = [list(range(end - size, end)) for size, end in zip(sizes, accumulate(sizes), strict=True)]
+
+    def draw(rng: random.Random) -> tuple[list[int], list[int]]:
+        drawn: list[int] = []
+        for one in rng.sample(range(len(relations)), len(relations)):
+            if len(drawn) < LESSONS and not any(relations[other].name in relations[one].alike for other in drawn):
+                drawn.append(one)
+        pairs = [rng.sample(places[one], 2) for one in drawn]
+        return [one for one, _ in pairs], [two for _, two in pairs]
+
+    vectors = encoder.encode([" ".join(words(text.replace("{}", " "))) for text in texts])
+    return learn_metric(vectors, draw, dimensions=ASKED, steps=STEPS, report=report, seed=seed)
 
 
 def _weigh(
@@ -149,7 +162,8 @@ def _weigh(
 ) -> tuple[Tensor, float]:
     """Return weights (WIDTH,) >= 0 and a bias by which a question's own wordings score above all others' texts."""
     rng = random.Random(seed + 1)
-    chosen = rng.sample(range(len(cards.lessons)), min(400, len(cards.lessons)))
+    able = [place for place, wordings in enumerate(cards.wordings) if len(wordings) > 1]
+    chosen = rng.sample(able, min(400, len(able)))
     half = len(chosen) // 2
     keys, foreign = chosen[:half], chosen[half:]
     own = [(row, text) for row, place in enumerate(keys) for text in cards.wordings[place][1:]]

@@ -25,12 +25,30 @@ class Lesson:
         wordings: ways to ask it, the plainest first.
         others: questions about the same subject that ask for something else.
         relation: what it asks for; questions of one relation about two subjects are neighbours.
+        questions: the same in another form, where `wordings` are beginnings of sentences; only the metric is learned
+            from them.
     """
 
     subject: str
     wordings: tuple[str, ...]
     others: tuple[str, ...]
     relation: str
+    questions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Relation:
+    """What may be asked about a subject.
+
+    Attributes:
+        name: unique.
+        wordings: ways to ask it, with {} for the subject.
+        alike: names of relations that ask for nearly the same: one is no other question than the other.
+    """
+
+    name: str
+    wordings: tuple[str, ...]
+    alike: frozenset[str]
 
 
 def politely(question: str, rng: random.Random) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -18,12 +19,33 @@ from torch.nn.functional import normalize
 from errata.errors import BadPatch
 from errata.scope.vocabulary import Bag
 
+Form = Literal["chat", "text"]
+"""What is compared: messages of a conversation, or beginnings of sentences."""
 KNOTS = (0.5, 0.75)  # where the slope of closeness may change
 TINY = 1e-6
 PARTLY = 0.25  # share of the names that are foreign on both sides from which on it makes no difference how many are
 RAREST = 8.0  # rarity of a word that counts as one whole unit when it is missing
+RELATION = 0.3  # share of the relation in the closeness of texts that name whom they are about and little else
 BAGS = 6  # features of the words
 WIDTH = 1 + len(KNOTS) + BAGS  # of all features
+_RELATION = "relation_projection"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A learned distance of encoder vectors.
+
+    Attributes:
+        centre: (e,), mean of the vectors it was learned from.
+        projection: (e, k).
+    """
+
+    centre: Tensor
+    projection: Tensor
+
+    def place(self, vectors: Tensor) -> Tensor:
+        """(n, k): encoder vectors (n, e) as unit vectors under the projection."""
+        return normalize(normalize(vectors - self.centre, dim=1) @ self.projection, dim=1)
 
 
 @dataclass(frozen=True)
@@ -32,21 +54,31 @@ class Scorer:
 
     Attributes:
         encoder: name of the encoder that it was calibrated for.
-        centre: (e,), mean of the vectors it was learned from.
-        projection: (e, k).
+        metric: of whole texts.
         weights: (WIDTH,), none below 0.
         bias: what is added; the threshold is in it, so that 0 is the border.
+        relation: metric of texts without their names, which tell what is asked and not about whom. Then vectors
+            (n, 2 e) hold both, and closeness is the mean of both, that of the relation with weight RELATION.
     """
 
     encoder: str
-    centre: Tensor
-    projection: Tensor
+    metric: Metric
     weights: Tensor
     bias: float
+    relation: Metric | None = None
+
+    @property
+    def width(self) -> int:
+        """Size of a placed vector."""
+        return sum(one.projection.shape[1] for one in (self.metric, self.relation) if one is not None)
 
     def place(self, vectors: Tensor) -> Tensor:
-        """(n, k): encoder vectors (n, e) as unit vectors under the projection."""
-        return normalize(normalize(vectors - self.centre, dim=1) @ self.projection, dim=1)
+        """(n, width): encoder vectors as unit vectors whose products are closenesses."""
+        if self.relation is None:
+            return self.metric.place(vectors)
+        whole, plain = vectors.chunk(2, dim=1)
+        shares = (1 - RELATION) ** 0.5 * self.metric.place(whole), RELATION**0.5 * self.relation.place(plain)
+        return torch.cat(shares, dim=1)
 
     def score(self, features: Tensor) -> Tensor:
         """(...): scores of features (..., WIDTH)."""
@@ -60,22 +92,25 @@ class Scorer:
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything but the encoder's name; `of` reads it back."""
-        return {
-            "centre": self.centre, "projection": self.projection, "weights": self.weights,
-            "bias": torch.tensor([self.bias], dtype=torch.float64),
-        }  # fmt: skip
+        own = {"centre": self.metric.centre, "projection": self.metric.projection}
+        if self.relation is not None:
+            own |= {"relation_centre": self.relation.centre, "relation_projection": self.relation.projection}
+        return {**own, "weights": self.weights, "bias": torch.tensor([self.bias], dtype=torch.float64)}
 
     @classmethod
     def of(cls, encoder: str, tensors: Mapping[str, Tensor]) -> Scorer:
         """Read a scorer from its tensors. Raises: BadPatch."""
         try:
-            centre, projection, weights = (tensors[name] for name in ("centre", "projection", "weights"))
+            metric, weights = Metric(tensors["centre"], tensors["projection"]), tensors["weights"]
             bias = float(tensors["bias"][0])
+            plain = Metric(tensors["relation_centre"], tensors["relation_projection"]) if _RELATION in tensors else None
         except (KeyError, IndexError) as error:
             raise BadPatch(f"a scorer lacks its tensor {error}; the file is damaged") from None
-        if projection.dim() != 2 or centre.shape != projection.shape[:1] or weights.shape != (WIDTH,):
+        fit = all(one.projection.dim() == 2 and one.centre.shape == one.projection.shape[:1]
+                  for one in (metric, plain) if one is not None)  # fmt: skip
+        if not fit or weights.shape != (WIDTH,):
             raise BadPatch("the tensors of a scorer do not fit each other; the file is damaged")
-        return cls(encoder, centre, projection, weights, bias)
+        return cls(encoder, metric, weights, bias, plain)
 
 
 def closeness(cosines: Tensor) -> Tensor:

@@ -85,6 +85,11 @@ class Vocabulary:
         names = frozenset(word for word in read if word in proper or self._look(word)[2])
         return Bag({word: max(self.rarity(word), NAMED * (word in names)) for word in read}, names)
 
+    def without_names(self, text: str) -> str:
+        """Return the words of a text that name nothing: what is asked, and not about whom."""
+        names = self.bag(text).names
+        return " ".join(word for word in words(text) if word not in names)
+
     def whole_words(self) -> list[str]:
         """Return the words that are one piece, or numbers where there is none, the commonest first."""
         pieces = self._tokenizer.convert_ids_to_tokens(list(range(len(self._table))))

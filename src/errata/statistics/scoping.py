@@ -11,45 +11,45 @@ import importlib
 import json
 import random
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache as once
 from typing import TYPE_CHECKING, Any
 
 from errata.scope.encoders import encoder_for
 from errata.scope.learning import RATES, STEPS, Calibration, learn
 from errata.scope.lessons import Lesson
-from errata.scope.scorer import Scorer
+from errata.scope.scorer import Form, Scorer
 from errata.scope.vocabulary import Vocabulary
 from errata.statistics import cache, kept
 from errata.statistics.corpus import FACTS, packaged_prose
 from errata.statistics.phrasings import SPLITS
+from errata.statistics.relations import alike, questions, relations, sentences
 
 if TYPE_CHECKING:
     from errata.models import EditableModel
 
 KIND = "scope"
-VERSION = 6
+VERSION = 7
+FORMS: tuple[Form, ...] = ("chat", "text")
 OTHERS = 3  # questions about the same subject in a lesson
+WORDINGS = 4  # of each form in a lesson for sentences
 PROSE = 1000  # sentences of ordinary text
 _SENTENCE = re.compile(r"(?<=[.!?])\s+")
-# Relations that ask for nearly the same; one is no foreign question to the other.
-ALIKE = (
-    {"P103", "P1412", "language", "P37", "P364"}, {"P30", "continent"}, {"P106", "P101", "P39", "P136", "P413"},
-    {"P27", "P495", "demonym", "P19", "P740"}, {"P159", "P740", "P937", "P19", "P20", "state"},
-    {"industry", "sector"}, {"P178", "P449", "P108"}, {"birth-year", "founded", "took-office"},
-)  # fmt: skip
 
 
-def scope_for(model: EditableModel, encoder: str, *, seed: int = 0) -> Calibration:
+def scope_for(model: EditableModel, encoder: str, form: Form = "chat", *, seed: int = 0) -> Calibration:
     """Return the calibrated scorer of a model under an encoder, computed or from the cache.
+
+    Args:
+        form: what is compared: "chat", messages of a conversation; "text", beginnings of sentences.
 
     Raises:
         BadConfig: the encoder is not installed.
     """
     used, vocabulary = encoder_for(encoder, model), Vocabulary.of(model)
     key = {
-        "version": VERSION, "encoder": used.name, "reads": [used.digest, vocabulary.digest], "seed": seed,
-        "rates": RATES, "lessons": _digest(),
+        "version": VERSION, "form": form, "encoder": used.name, "reads": [used.digest, vocabulary.digest],
+        "seed": seed, "rates": RATES, "lessons": _digest(form),
     }  # fmt: skip
     entry = cache.address(KIND, key)
     held = kept.find((KIND, entry.name))
@@ -59,28 +59,34 @@ def scope_for(model: EditableModel, encoder: str, *, seed: int = 0) -> Calibrati
         tensors, card = stored
         found = Calibration(Scorer.of(encoder, tensors), card["found"], card["rates"], card["lessons"])
     else:
-        with model.progress.bar("learning which wordings ask the same", 2 * STEPS, "step") as bar:
-            found = learn(lessons(), _prose(), used, vocabulary, bar.update, seed)
+        asked = relations() if form == "text" else ()
+        label = f"learning which {'wordings' if form == 'chat' else 'sentences'} ask the same"
+        with model.progress.bar(label, (3 if asked else 2) * STEPS, "step") as bar:
+            found = learn(lessons(form), _prose(), used, vocabulary, bar.update, seed, relations=asked)
         card = {"found": found.found, "rates": dict(found.rates), "lessons": found.lessons, "encoder": used.name}
         cache.store(entry, found.scorer.tensors(), card)
     return kept.hold((KIND, entry.name), found, sum(t.nbytes for t in found.scorer.tensors().values()))
 
 
 @once
-def lessons() -> tuple[Lesson, ...]:
+def lessons(form: Form = "chat") -> tuple[Lesson, ...]:
     """Return the lessons in the package: facts that no data set of it edits, and the half of zsRE to learn from."""
     rng = random.Random(0)
-    datasets, questions = (importlib.import_module(name) for name in ("errata.datasets", "errata.lab.questions"))
+    datasets = importlib.import_module("errata.datasets")
     rows = [row for split in SPLITS for row in datasets.get(FACTS).rows(split)]
-    relations = sorted({row["relation"] for row in rows})
-    made = [_about_fact(row, relations, questions.templates, rng) for row in _spread(rows, rng)]
+    asked = sorted({row["relation"] for row in rows})
+    about = _about_fact if form == "chat" else _sentences_about_fact
+    made = [about(row, asked, rng) for row in _spread(rows, rng)]
     known = {lesson.subject.casefold() for lesson in made}
     for edit in datasets.get("zsre").training():
         subject = edit.subject or edit.prompt
         if subject.casefold() not in known:  # a second question about a subject may be the first one in other words
             known.add(subject.casefold())
             # Its probes about the same subject often ask for the very same in other words, so they are no others.
-            made.append(Lesson(subject, (edit.prompt, *edit.rephrases), (), "zsre"))
+            all = (edit.prompt, *edit.rephrases)
+            made.append(
+                Lesson(subject, all, (), "zsre") if form == "chat" else Lesson(subject, all[:1], (), "zsre", all)
+            )
     return tuple(made)
 
 
@@ -96,19 +102,27 @@ def _spread(rows: list[Mapping[str, Any]], rng: random.Random) -> list[Mapping[s
     return list(subjects.values())
 
 
-def _about_fact(row: Mapping[str, Any], relations: list[str], templates: Any, rng: random.Random) -> Lesson:
+def _about_fact(row: Mapping[str, Any], asked: Sequence[str], rng: random.Random) -> Lesson:
     subject, relation = row["subject"], row["relation"]
-    near = set().union({relation}, *(group for group in ALIKE if relation in group))
-    others = rng.sample([one for one in relations if one not in near], OTHERS)
-    asked = [rng.choice(_plain(templates, other)).replace("{}", subject) for other in others]
-    wordings = tuple(template.replace("{}", subject) for template in _plain(templates, relation))
-    return Lesson(subject, wordings, tuple(asked), relation)
+    templates = importlib.import_module("errata.lab.questions").seen
+    others = rng.sample([one for one in asked if one not in alike(relation)], OTHERS)
+    strange = [rng.choice(templates(other)).replace("{}", subject) for other in others]
+    return Lesson(
+        subject, tuple(one.replace("{}", subject) for one in templates(relation)), tuple(strange), relation
+    )  # fmt: skip
 
 
-def _plain(templates: Any, relation: str) -> list[str]:
-    """The wordings that are there to learn from, without frames: half of what `templates` gives."""
-    found = templates(relation, "seen")
-    return found[: len(found) // 2]
+def _sentences_about_fact(row: Mapping[str, Any], asked: Sequence[str], rng: random.Random) -> Lesson:
+    subject, relation = row["subject"], row["relation"]
+    others = rng.sample([one for one in asked if one not in alike(relation) and one in sentences()], OTHERS)
+    strange = [rng.choice(sentences()[other]) for other in others] + [rng.choice(questions()[other]) for other in others]
+    own, too = (_some(texts.get(relation, ()), rng) for texts in (sentences(), questions()))
+    filled = [tuple(one.replace("{}", subject) for one in part) for part in (own or too[:1], strange, too)]
+    return Lesson(subject, filled[0], filled[1], relation, filled[2])
+
+
+def _some(wordings: Sequence[str], rng: random.Random) -> list[str]:
+    return rng.sample(wordings, min(WORDINGS, len(wordings)))
 
 
 @once
@@ -118,6 +132,7 @@ def _prose() -> tuple[str, ...]:
 
 
 @once
-def _digest() -> str:
-    told = [[one.subject, one.relation, *one.wordings, *one.others] for one in lessons()]
-    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+def _digest(form: Form) -> str:
+    told = [[one.subject, one.relation, *one.wordings, *one.others, *one.questions] for one in lessons(form)]
+    asked = [one.wordings for one in relations()] if form == "text" else []
+    return hashlib.sha256(json.dumps([told, asked]).encode()).hexdigest()
