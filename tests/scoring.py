@@ -17,6 +17,6 @@ def by_words(model: EditableModel) -> Scorer:
     return Scorer("words", Metric(torch.zeros(width), torch.eye(width)), weights, -15.0)
 
 
-def calibrated(model: EditableModel, encoder: str, *, seed: int = 0) -> Calibration:
+def calibrated(model: EditableModel, encoder: str, form: str = "chat", *, seed: int = 0) -> Calibration:
     """Stands in for `scope_for`."""
     return Calibration(by_words(model), 1.0, {}, 0)

@@ -1,8 +1,9 @@
-"""Scoped answers: an edit answers its question in a conversation, in whatever words it is asked, and no other.
+"""Scoped answers: an edit answers its question, in whatever words it is asked, and no other.
 
-Errata's own. Two things that GRACE (Hartvigsen et al., 2023) leaves to one key are told apart. Scope: the user's
-message decides, by a scorer that was learned from wordings of other questions (`errata.scope`). Effect: values at the
-last block's output along the whole answer, in force as long as the model writes that answer.
+Errata's own. Two things that GRACE (Hartvigsen et al., 2023) leaves to one key are told apart. Scope: in a conversation
+the user's message decides, in running text the beginning of the sentence, by scorers that were learned from wordings of
+other questions (`errata.scope`). Effect: values at the last block's output along the whole answer, in force as long as
+the model writes that answer.
 """
 
 from __future__ import annotations
@@ -13,22 +14,25 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from errata.edits import Edit
-from errata.errors import BadEdit
+from errata.errors import BadConfig
 from errata.methods._base import Fit, Method, MethodConfig, option, register_method
 from errata.models import EditableModel
 from errata.patches.base import Patch
 from errata.patches.original import patches_off
 from errata.patches.scoped import Answered, ScopedPatch, digest_of
 from errata.progress import Progress
-from errata.prompts import Conversation, quote
+from errata.prompts import Conversation
+from errata.scope import Form
 from errata.scope.encoders import installed_encoder
+from errata.scope.vocabulary import Vocabulary
 from errata.solve.answers import Solved, solve_answers
-from errata.statistics.scoping import scope_for
+from errata.statistics.scoping import FORMS, scope_for
+from errata.words import SHORTEST, current_sentence, words
 
 
-@register_method("scoped", paper="Errata", patch="scoped", tasks=("causal",), chat=True)
+@register_method("scoped", paper="Errata", patch="scoped", tasks=("causal",))
 class Scoped(Method):
-    """Answers bound to questions: wordings of the question are answered, in any conversation."""
+    """Answers bound to questions: wordings of the question are answered, in conversations and in running text."""
 
     @dataclass(frozen=True)
     class Config(MethodConfig):
@@ -42,15 +46,6 @@ class Scoped(Method):
         steps: int = option(30, "most Newton steps for a value")
         batch_size: int = option(32, "edits whose values are found in one forward")
 
-    def check(self, edits: Sequence[Edit]) -> None:
-        super().check(edits)
-        for edit in edits:
-            if not isinstance(edit.prompt, Conversation):
-                raise BadEdit(
-                    f"'{self.name}' answers in conversations, and {quote(edit.prompt)} is to be continued as plain "
-                    "text; use a model with a chat template, without --raw, or another method such as grace"
-                )
-
     def settled(self, model: EditableModel) -> Config:
         encoder = installed_encoder() if self.config.encoder == "auto" else self.config.encoder
         return dataclasses.replace(self.config, encoder=encoder, layer=self._layer(model))
@@ -59,6 +54,11 @@ class Scoped(Method):
         return len(model.arch) - 1 if self.config.layer == "auto" else model.layer_of(self.config.layer)
 
     def fit(self, model: EditableModel, edits: Sequence[Edit], previous: Patch | None = None) -> Fit:
+        if not self._last(model) and not all(isinstance(edit.prompt, Conversation) for edit in edits):
+            raise BadConfig(
+                f"layer is {self.config.layer}: text that is to be continued is answered at the last block alone; "
+                "leave layer out"
+            )
         empty = self._patch(model, (), ())
         layer, figures, entries = empty.layer, {}, []
         # Prompts of like length waste little padding when they are read together.
@@ -72,7 +72,7 @@ class Scoped(Method):
                 for edit, label, solved in self._solved(model, layer, part):
                     figures[str(edit.id)] = solved.figures
                     if "problem" not in solved.figures:
-                        entries += self._entries(edit, label, solved)
+                        entries += self._entries(model, edit, label, solved)
                 shown.update(len(part))
         if not entries:
             return Fit(previous, figures)
@@ -91,22 +91,53 @@ class Scoped(Method):
         found = solve_answers(model, batch, layer, confidence=self.config.confidence, steps=self.config.steps)
         return [(e, tuple(ids), one) for e, ids, one in zip(edits, batch.target_ids, found, strict=True)]
 
-    def _entries(self, edit: Edit, label: tuple[int, ...], solved: Solved) -> list[Answered]:
+    def _entries(self, model: EditableModel, edit: Edit, label: tuple[int, ...], solved: Solved) -> list[Answered]:
         prompts = (edit.prompt, *(edit.rephrases if self.config.rephrases else ()))
-        return [Answered(str(edit.id), str(one), _earlier(one), label, solved.values) for one in prompts]
+        id, values = str(edit.id), solved.values
+        entries = []
+        for prompt in prompts:
+            if isinstance(prompt, Conversation):
+                entries.append(Answered(id, str(prompt), _earlier(prompt), label, values))
+            elif sentence := _sentence(prompt):
+                entries.append(Answered(id, sentence, None, label, values, "text", solved.said[0]))
+        if isinstance(edit.prompt, Conversation) and self._last(model):
+            entries += _written(model, id, label, solved)
+        return entries
+
+    def _last(self, model: EditableModel) -> bool:
+        """Whether values stand at the last block, from which it can be told what the model is about to say."""
+        return self._layer(model) == len(model.arch) - 1
 
     def _patch(self, model: EditableModel, entries: Sequence[Answered], edits: Sequence[str]) -> ScopedPatch:
         used = self.settled(model)
-        scorer = scope_for(model, used.encoder, seed=used.seed).scorer
+        forms: tuple[Form, ...] = FORMS if model.chat is not None else ("text",)
+        scorers = {form: scope_for(model, used.encoder, form, seed=used.seed).scorer for form in forms}
         return ScopedPatch(
-            self._layer(model), entries, scorer=scorer, digest=digest_of(scorer), encoder=used.encoder,
+            self._layer(model), entries, scorers=scorers, digest=digest_of(scorers), encoder=used.encoder,
             method=self.name, config=self.config.to_json(), edits=edits,
         )  # fmt: skip
 
 
-def _earlier(prompt: str) -> str | None:
+def _earlier(prompt: Conversation) -> str | None:
     """The user's message before the last one, without which that may not be understood."""
-    if not isinstance(prompt, Conversation):
-        return None
     asked: list[Any] = [message.content for message in prompt.messages if message.role == "user"]
     return asked[-2] if len(asked) > 1 else None
+
+
+def _sentence(prompt: str) -> str:
+    """The sentence that a text ends in, or the whole text where it ends with a sentence."""
+    return current_sentence(prompt) or prompt
+
+
+def _written(model: EditableModel, edit: str, label: tuple[int, ...], solved: Solved) -> list[Answered]:
+    """The corrected words of an answer, bound to the beginning of its sentence: where the model itself comes to write
+    that sentence, in another answer, it writes it as corrected."""
+    changed = [place for place, (one, other) in enumerate(zip(label, solved.said, strict=True)) if one != other]
+    if not changed or not 0 < changed[0] < len(label) - 1:
+        return []
+    first, last = changed[0], min(changed[-1] + 1, len(label) - 1)  # the end of the answer is no part of it
+    sentence = current_sentence(str(model.tokenizer.decode(list(label[:first]), skip_special_tokens=True)))
+    if len(words(sentence)) < SHORTEST or not Vocabulary.of(model).bag(sentence).names:
+        return []
+    values = solved.values[first:last]
+    return [Answered(edit, sentence, None, label[first:last], values, "text", solved.said[first])]

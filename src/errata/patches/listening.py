@@ -12,7 +12,6 @@ import inspect
 import weakref
 from bisect import insort
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,14 +20,16 @@ from transformers.cache_utils import Cache
 
 from errata.errors import BadModel
 from errata.models.hooks import replace_output
+from errata.patches.places import Place, Row
 from errata.patches.records import listening
+from errata.patches.sentences import answers_in_text, following
 from errata.patches.states import Firing
 from errata.patches.transcript import Transcript, put, real_columns, take
-from errata.patches.turns import turns
+from errata.patches.turns import Turn, turns
 
 if TYPE_CHECKING:
     from errata.models import EditableModel
-    from errata.patches.scoped import Answered, ScopedPatch
+    from errata.patches.scoped import ScopedPatch
 
 _SITES: weakref.WeakKeyDictionary[nn.Module, Site] = weakref.WeakKeyDictionary()
 
@@ -49,19 +50,6 @@ def leave(model: EditableModel, patch: ScopedPatch) -> None:
         del _SITES[model.model]
 
 
-@dataclass(frozen=True)
-class Place:
-    """A state to be replaced: its row, its column in this forward and in all that was read, and by what."""
-
-    row: int
-    column: int
-    position: int
-    entry: Answered
-    step: int
-    score: float
-    patch: ScopedPatch
-
-
 class Site:
     """The hooks on one model. It must not hold the model, or that would never be freed."""
 
@@ -75,6 +63,7 @@ class Site:
         self._parameters = inspect.signature(network.forward)
         self._blocks = [(path, weakref.ref(network.get_submodule(path))) for path in model.arch.blocks]
         self._places: list[Place] = []
+        self._rows: list[Row] = []
         self._kept: Transcript | None = None
         self._hooks: dict[int, Any] = {}
         self._handles = (
@@ -110,15 +99,11 @@ class Site:
         before = 0 if cache is None else int(cache.get_seq_length())
         seen, self._kept = take(cache, ids, before)
         real = real_columns(given.get("attention_mask"), seen)
-        rows = [row[kept].tolist() for row, kept in zip(seen.cpu(), real.cpu(), strict=True)]
-        first = [len(row) - int(kept[before:].sum()) for row, kept in zip(rows, real.cpu(), strict=True)]
-        self._places = [
-            place for row, (own, start) in enumerate(zip(rows, first, strict=True))
-            for place in self._found(row, own, start, real[row, before:], before)
-        ]  # fmt: skip
+        self._rows = [Row.of(*row, before) for row in zip(range(len(seen)), seen.cpu(), real.cpu(), strict=True)]
+        self._places = [place for row in self._rows for place in self._found(row)]
 
     def _put_back(self, _network: nn.Module, args: tuple[Any, ...], options: dict[str, Any], output: Any) -> None:
-        kept, self._kept, self._places = self._kept, None, []
+        kept, self._kept, self._places, self._rows = self._kept, None, [], []
         given = {**self._parameters.bind_partial(*args).arguments, **options} if args else options
         cache = getattr(output, "past_key_values", None) if output is not None else None
         cache = given.get("past_key_values") if cache is None else cache
@@ -127,48 +112,41 @@ class Site:
 
     def _answer(self, hidden: Tensor, layer: int) -> Tensor:
         """The output of a block, (B, T, d), with the values of answers in place of what it gave."""
-        chosen = [place for place in self._places if place.patch.layer == layer]
-        if not chosen:
+        found: list[Place] = []
+        for patch in self.patches:  # later ones stand, and what a message asks for stands before what a sentence does
+            if patch.layer == layer and patch.sentences and self._kept is not None:
+                marks = self._kept.marks(int(self._kept.get_seq_length()))
+                found += answers_in_text(self._model(), patch, self._rows, marks, hidden)
+        found += [place for place in self._places if place.patch.layer == layer]
+        if not found:
             return hidden
-        rows, columns = [place.row for place in chosen], [place.column for place in chosen]
-        values = torch.stack([place.entry.values[place.step] for place in chosen])
-        self._record(chosen)
+        chosen = {(place.row, place.column): place for place in found}
+        rows, columns = (list(part) for part in zip(*chosen, strict=True))
+        values = torch.stack([place.entry.values[place.step] for place in chosen.values()])
+        self._record(list(chosen.values()))
         changed = hidden.clone()
         changed[rows, columns] = values.to(hidden.device, hidden.dtype)
         return changed
 
     # -- finding -------------------------------------------------------------------------------------------------
 
-    def _found(self, row: int, ids: Sequence[int], start: int, real: Tensor, before: int) -> list[Place]:
-        """Places of one row, whose text is `ids`, of which the tokens from `start` on are read now, after `before`."""
-        columns = real.nonzero()[:, 0].tolist()
-        chat = self._bare.chat
-        assert chat is not None
+    def _found(self, row: Row) -> list[Place]:
+        """Places of one row at which a question of the conversation is answered."""
+        if (chat := self._bare.chat) is None:
+            return []
         places: dict[int, Place] = {}
         longest = max(patch.longest for patch in self.patches)
-        for turn in turns(ids, chat, after=start + 1 - longest):
+        for turn in turns(row.ids, chat, after=row.start + 1 - longest):
             for patch in self.patches:  # later ones come last, and stand
-                for place in self._answering(patch, turn.question, turn.earlier, ids, turn.start, start):
-                    column = columns[place[0] - start]
-                    places[column] = Place(row, column, before + column, *place[1:], patch)
+                places |= {place.index: place for place in self._answering(patch, turn, row)}
         return list(places.values())
 
-    def _answering(
-        self, patch: ScopedPatch, question: str, earlier: str | None, ids: Sequence[int], begin: int, start: int
-    ) -> list[tuple[int, Answered, int, float]]:
-        """Positions, from `start` on, at which an edit of the patch answers the question whose answer is at `begin`."""
-        decision = patch.decide(self._model(), question, earlier)
-        entry = decision.entry
-        if entry is None:
+    def _answering(self, patch: ScopedPatch, turn: Turn, row: Row) -> list[Place]:
+        """Places at which an edit of the patch answers the question of a turn."""
+        decision = patch.decide(self._model(), turn.question, turn.earlier)
+        if decision.entry is None:
             return []
-        score, found = decision.scores[0][1], []
-        for step in range(len(entry.label)):
-            at = begin - 1 + step  # the state that predicts token `step`
-            if at >= len(ids) or (step and ids[at] != entry.label[step - 1]):
-                break
-            if at >= start:
-                found.append((at, entry, step, score))
-        return found
+        return following(patch, row, turn.start - 1, decision.entry, decision.scores[0][1])
 
     def _model(self) -> EditableModel:
         network = self._network()

@@ -16,7 +16,12 @@ from errata.errors import BadModel
 
 
 class Transcript(DynamicLayer):
-    """Ids of the tokens read, (B, 1, S, 1), as keys and as values."""
+    """Ids of the tokens read, (B, 1, S, 1), as keys; as values marks, 0 where there is none."""
+
+    def marks(self, last: int) -> Tensor:
+        """(B, last): the marks of the last tokens, to be read and written."""
+        assert self.values is not None
+        return self.values[:, 0, self.values.shape[2] - last :, 0]
 
 
 def take(cache: Cache | None, ids: Tensor, before: int) -> tuple[Tensor, Transcript]:
@@ -43,7 +48,7 @@ def take(cache: Cache | None, ids: Tensor, before: int) -> tuple[Tensor, Transcr
             f"an edit that is bound to a question cannot follow a cache of {before} tokens that it did not see being "
             "read; read the text from its beginning, with the patch attached"
         )
-    seen, _ = kept.update(ids[:, None, :, None], ids[:, None, :, None])
+    seen, _ = kept.update(ids[:, None, :, None], torch.zeros_like(ids)[:, None, :, None])
     return seen[:, 0, :, 0], kept
 
 

@@ -6,8 +6,9 @@ asked for is no concern here.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from errata.errors import BadPatch
@@ -15,6 +16,7 @@ from errata.scope.encoders import SplitEncoder, encoder_for
 from errata.scope.index import Index
 from errata.scope.scorer import Form, Scorer
 from errata.scope.vocabulary import Vocabulary
+from errata.words import words
 
 if TYPE_CHECKING:
     from errata.models import EditableModel
@@ -52,24 +54,37 @@ class Decision(Generic[E]):
 
 @dataclass(frozen=True)
 class _Group(Generic[E]):
+    """Entries of one kind, the index of their questions, and of each question the word that tells most."""
+
     entries: tuple[E, ...]
     index: Index
+    anchors: Counter[str] = field(default_factory=Counter)
 
-    def extended(self, entries: Iterable[E]) -> _Group[E]:
-        more = tuple(entries)
-        return _Group(self.entries + more, self.index.extended([entry.question for entry in more]))
+    def extended(self, entries: Sequence[E], vocabulary: Vocabulary) -> _Group[E]:
+        more = [entry.question for entry in entries]
+        anchors = self.anchors + Counter(_anchor(question, vocabulary) for question in more) if more else self.anchors
+        return _Group((*self.entries, *entries), self.index.extended(more), anchors)
 
-    def without(self, edits: frozenset[str]) -> _Group[E]:
+    def without(self, edits: frozenset[str], vocabulary: Vocabulary) -> _Group[E]:
         gone = [place for place, entry in enumerate(self.entries) if entry.edit in edits]
+        if not gone:
+            return self
+        lost = Counter(_anchor(self.entries[place].question, vocabulary) for place in gone)
         kept = tuple(entry for entry in self.entries if entry.edit not in edits)
-        return _Group(kept, self.index.without(gone))
+        return _Group(kept, self.index.without(gone), self.anchors - lost)
+
+
+def _anchor(question: str, vocabulary: Vocabulary) -> str:
+    """Return the rarest name of a question, or its rarest word."""
+    bag = vocabulary.bag(question)
+    return max(bag.names or bag.rarities, key=lambda word: (bag.rarities[word], word), default="")
 
 
 class Questions(Generic[E]):
     """Entries by how they are bound: to a message, to a message and the one before, or to a sentence."""
 
-    def __init__(self, groups: Mapping[str, _Group[E]]) -> None:
-        self._groups = dict(groups)
+    def __init__(self, groups: Mapping[str, _Group[E]], vocabulary: Vocabulary) -> None:
+        self._groups, self._vocabulary = dict(groups), vocabulary
 
     @classmethod
     def empty(cls, scorers: Mapping[Form, Scorer], encoder: str, model: EditableModel) -> Questions[E]:
@@ -80,12 +95,7 @@ class Questions(Generic[E]):
             reads = used if scorer.relation is None else SplitEncoder(used, vocabulary)
             for name in ("free", "bound") if form == "chat" else ("text",):
                 groups[name] = _Group((), Index(scorer, reads, vocabulary, ()))
-        return cls(groups)
-
-    @property
-    def sentences(self) -> Sequence[E]:
-        """Entries that are bound to sentences."""
-        return self._groups["text"].entries if "text" in self._groups else ()
+        return cls(groups, vocabulary)
 
     def extended(self, entries: Sequence[E]) -> Questions[E]:
         """Return these with more entries after their own; what is there is not computed again.
@@ -95,15 +105,17 @@ class Questions(Generic[E]):
         """
         if odd := {_group_of(entry) for entry in entries} - self._groups.keys():
             raise BadPatch(f"there is no scorer for entries bound by {min(odd)}; the file is damaged")
-        return Questions({
-            name: group.extended(entry for entry in entries if _group_of(entry) == name)
+        groups = {
+            name: group.extended([entry for entry in entries if _group_of(entry) == name], self._vocabulary)
             for name, group in self._groups.items()
-        })  # fmt: skip
+        }
+        return Questions(groups, self._vocabulary)
 
     def without(self, edits: Iterable[str]) -> Questions[E]:
         """Return these less the entries of some edits, as if those had never been there."""
         gone = frozenset(edits)
-        return Questions({name: group.without(gone) for name, group in self._groups.items()})
+        groups = {name: group.without(gone, self._vocabulary) for name, group in self._groups.items()}
+        return Questions(groups, self._vocabulary)
 
     def answer(self, question: str, earlier: str | None, newest: Callable[[str], int]) -> Decision[E]:
         """Decide which entry answers a user's message, given the one before.
@@ -126,6 +138,11 @@ class Questions(Generic[E]):
             scores[entry.edit] = max(score, scores.get(entry.edit, score))
         ranked = sorted(scores.items(), key=lambda one: (best is None or one[0] != best[2].edit, -one[1]))
         return Decision(best[2] if best else None, tuple(ranked))
+
+    def may_ask(self, text: str) -> bool:
+        """Return whether a text has a word without which no sentence here is asked for; cheap."""
+        group = self._groups.get("text")
+        return group is not None and bool(group.entries) and not group.anchors.keys().isdisjoint(words(text))
 
     def asked_by(self, sentence: str) -> list[tuple[float, E]]:
         """Return the entries that the beginning of a sentence asks for with their scores, the best first."""

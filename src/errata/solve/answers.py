@@ -24,9 +24,17 @@ LONGEST_STEP = 2.0  # in norms of the state
 
 @dataclass(frozen=True)
 class Solved:
-    """Values of one row: (n, d), one a token of the target; the least probability of a token, and steps taken."""
+    """Values of one row.
+
+    Attributes:
+        values: (n, d), one a token of the target.
+        said: the id that the unedited model writes in place of each of them.
+        probability: the least of a token, with its value.
+        steps: that were taken.
+    """
 
     values: Tensor
+    said: tuple[int, ...]
     probability: float
     steps: int
 
@@ -57,10 +65,13 @@ def solve_answers(model: EditableModel, batch: Batch, layer: int, *, confidence:
     rows, columns = (gold != IGNORED).nonzero(as_tuple=True)
     wanted = math.log(confidence / (1 - confidence))
     with prefix.suffix() as resume:
-        odds, taken = _ascend(resume, prefix, hidden, (rows, columns), gold[rows, columns], wanted, steps)
+        odds, said, taken = _ascend(resume, prefix, hidden, (rows, columns), gold[rows, columns], wanted, steps)
     chances = odds.sigmoid()
     return [
-        Solved(hidden[row, columns[rows == row]].float().cpu(), float(chances[rows == row].min()), taken)
+        Solved(
+            hidden[row, columns[rows == row]].float().cpu(), tuple(said[rows == row].tolist()),
+            float(chances[rows == row].min()), taken,
+        )  # fmt: skip
         for row in range(len(batch))
     ]
 
@@ -68,25 +79,28 @@ def solve_answers(model: EditableModel, batch: Batch, layer: int, *, confidence:
 def _ascend(
     resume: Resume, prefix: Prefix, hidden: Tensor, places: tuple[Tensor, Tensor], ids: Tensor, wanted: float,
     steps: int,
-) -> tuple[Tensor, int]:  # fmt: skip
+) -> tuple[Tensor, Tensor, int]:  # fmt: skip
     """Change `hidden` (B, T, d) in place at `places` until the log-odds of `ids` (n,) there are as `wanted`.
 
     A step that makes a token less likely is taken back, and the next one there is half as long.
 
-    Returns the log-odds (n,) and the number of steps.
+    Returns the log-odds (n,), the likeliest ids (n,) before the first step, and the number of steps.
     """
     rows, columns = places
+    said = ids
     best = torch.full_like(ids, -torch.inf, dtype=torch.float32)
     values, slopes = hidden[rows, columns].clone(), torch.zeros_like(hidden[rows, columns])
     reach = torch.ones_like(best)
     for step in range(steps + 1):
         chosen = torch.unique(rows[best < wanted])
         if not len(chosen):
-            return best, step - 1
+            return best, said, step - 1
         here = torch.isin(rows, chosen)
         at = (torch.searchsorted(chosen, rows[here]), columns[here])
         states = hidden[chosen].clone().requires_grad_()
-        odds = _log_odds(resume(states, chosen), *at, ids[here])
+        logits = _of_places(resume(states, chosen), *at)
+        said = logits.argmax(-1) if step == 0 else said
+        odds = _log_odds(logits, ids[here])
         (slope,) = torch.autograd.grad(odds.sum(), states)
         better = torch.zeros_like(best, dtype=torch.bool)
         better[here] = odds.detach() > best[here]
@@ -98,12 +112,16 @@ def _ascend(
         behind = best < wanted
         moved = _newton(slopes, values, wanted + SURPLUS - best) * reach[:, None]
         hidden[rows, columns] = torch.where(behind[:, None] & torch.tensor(step < steps), values + moved, values)
-    return best, steps
+    return best, said, steps
 
 
-def _log_odds(logits: Tensor, rows: Tensor, columns: Tensor, ids: Tensor) -> Tensor:
-    """(n,): log p / (1 - p) of ids (n,) at the rows and columns of logits (B, T, V)."""
-    logits = logits[rows, columns - (columns.max() + 1 - logits.shape[1]).clamp(min=0)].float()
+def _of_places(logits: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """(n, V): the rows and columns of logits (B, T, V), or of those of the last columns alone."""
+    return logits[rows, columns - (columns.max() + 1 - logits.shape[1]).clamp(min=0)].float()
+
+
+def _log_odds(logits: Tensor, ids: Tensor) -> Tensor:
+    """(n,): log p / (1 - p) of ids (n,) in logits (n, V)."""
     own = logits.gather(1, ids[:, None])[:, 0]
     return own - logits.scatter(1, ids[:, None], -torch.inf).logsumexp(1)
 
