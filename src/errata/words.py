@@ -14,7 +14,9 @@ _WORD = re.compile(rf"{_UNSPACED}|(?:(?!{_UNSPACED})[^\W_])+(?:'(?:(?!{_UNSPACED
 _SPELT = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 _ENDS = re.compile(r"(?<=[.!?:;。！？：；\n])\s+|\n+|(?<=[。！？：；])")
 # Not after the initial of a name, nor after a common abbreviation.
-_STOPS = re.compile(r"(?<![A-Z]\.)(?<!\bMr\.)(?<!\bMrs\.)(?<!\bDr\.)(?<!\bSt\.)(?<=[.!?])[\"'”’)]*\s+|(?<=[。！？])|\n+")
+_STOPS = re.compile(
+    r"(?<![A-Z]\.)(?<!\bMr\.)(?<!\bMrs\.)(?<!\bDr\.)(?<!\bSt\.)(?<=[.!?])[\"'”’)]*\s+|(?<=[。！？])|\n+"
+)
 _NAMES = re.compile(r"\d|\s[^\W\da-z_]")  # a number, or a capital that begins no sentence
 SHORTEST = 3  # words of a clause that is a question of its own
 MOST_WORDS = 400  # of a text that are compared, its last ones

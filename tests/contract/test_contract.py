@@ -47,8 +47,9 @@ TEXT = ("gpt2", "llama", "gpt_neox", "qwen2", "opt", "backpack")
 FEW = ("gpt2", "t5", "bert")  # one of each task
 ALIKE = ("qwen2", "opt")  # built as llama and gpt2 are, but for a bias or two
 KINDRED = ("llama", "gpt_neox", "backpack")  # other names and sums around the same matrices: one method of each kind
-# What edits conversations alone is held to the same in tests/patches/test_scoped.py.
-NAMES = [name for name in METHODS.names() if not METHODS.get(name).meta["chat"]]
+# What decides by words, which random models do not have, is held to the same in tests/patches/test_scoped*.py.
+BY_WORDS = ("scoped", "note", "conditional")
+NAMES = [name for name in METHODS.names() if METHODS.get(name).meta["patch"] not in BY_WORDS]
 
 
 def differs(name: str, arch: str) -> bool:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from errata import Edit, Editor
-from errata.errors import BadEdit, BadModel, BadPatch, WrongModel
+from errata.errors import BadConfig, BadModel, BadPatch, WrongModel
 from errata.methods import scoped as method
 from errata.models import EditableModel
 from errata.patches.files import load_patch, save_patch
@@ -191,8 +191,8 @@ def test_a_patch_file_gives_the_same_answers_and_damage_is_noticed(tmp_path: Pat
 
 def test_what_it_cannot_edit_is_refused_with_words() -> None:
     editor = Editor(tiny_chat_model())
-    with pytest.raises(BadEdit, match="answers in conversations"):
-        editor.edit(Edit(CAPITAL, LYON, raw=True), "scoped")
+    with pytest.raises(BadConfig, match="leave layer out"):
+        editor.edit(Edit("The capital of France is", "Lyon", raw=True), "scoped", layer=0)
     (patch,) = edited().patches
     with pytest.raises(WrongModel, match="no chat template"):
         type(patch).from_parts(patch.header(), patch.tensors()).attach(tiny_model("llama"))

@@ -23,6 +23,16 @@ def exact(answer: str, expected: str) -> bool:
     return normalised(answer) == wanted if wanted else answer.strip() == expected.strip()
 
 
+def first_clause(text: str) -> str:
+    """Return what stands before the first stop, comma or line break, normalised: the answer without what follows it."""
+    return normalised(re.split(r"[.,;:!?\n]", text.strip())[0])
+
+
+def says(answer: str, expected: str) -> bool:
+    """Whether the expected text stands in the answer as whole words once both are normalised."""
+    return f" {normalised(expected)} " in f" {normalised(answer)} "
+
+
 def f1(answer: str, expected: str) -> float:
     """Harmonic mean of precision and recall over the words of both, repeated words counted (Rajpurkar et al., 2016)."""
     given, wanted = normalised(answer).split(), normalised(expected).split()

@@ -31,6 +31,12 @@ def alike(relation: str) -> frozenset[str]:
     return frozenset({relation}).union(*(group for group in _data()["alike"] if relation in group))
 
 
+def relation_type(relation: str) -> str | None:
+    """Return what a relation is about: "person", "work", "product", "company" or "place"; None if that is not known."""
+    told = _data()["relations"].get(relation)
+    return told["type"] if told else None
+
+
 def is_held_out(wording: str) -> bool:
     """Return whether the wording of a sentence, with {} for its subject, is kept back for benchmarks."""
     return hashlib.sha256(" ".join(words(wording)).encode()).digest()[0] % 2 == 1

@@ -115,7 +115,7 @@ def _about_fact(row: Mapping[str, Any], asked: Sequence[str], rng: random.Random
 def _sentences_about_fact(row: Mapping[str, Any], asked: Sequence[str], rng: random.Random) -> Lesson:
     subject, relation = row["subject"], row["relation"]
     others = rng.sample([one for one in asked if one not in alike(relation) and one in sentences()], OTHERS)
-    strange = [rng.choice(sentences()[other]) for other in others] + [rng.choice(questions()[other]) for other in others]
+    strange = [rng.choice(texts[other]) for texts in (sentences(), questions()) for other in others]
     own, too = (_some(texts.get(relation, ()), rng) for texts in (sentences(), questions()))
     filled = [tuple(one.replace("{}", subject) for one in part) for part in (own or too[:1], strange, too)]
     return Lesson(subject, filled[0], filled[1], relation, filled[2])

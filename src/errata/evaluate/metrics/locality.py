@@ -11,19 +11,29 @@ from collections.abc import Sequence
 
 from errata.evaluate.evidence import Answer, Evidence, sorts
 from errata.evaluate.figures import Figure, share
+from errata.evaluate.grading import first_clause
 from errata.evaluate.metrics._base import Figures, register_metric
 from errata.evaluate.metrics._graded import first_choices
 
 
 @register_metric("locality", better="higher", needs=("locality",))
 def locality(evidence: Evidence) -> Figures:
-    """Share of questions no edit is about whose free answer is the one of the model before; by sort of question too."""
+    """Share of questions no edit is about whose free answer is the one of the model before; by sort of question too.
+
+    "answer" compares first clauses alone.
+    """
     answers = evidence.of("locality")
     return {
         **{about: _agreement(part) for about, part in sorts(answers).items()},
         "": _agreement(answers),
+        **{f"{about}-answer".lstrip("-"): _same_answer(part) for about, part in [*sorts(answers).items(), ("", answers)]},
         "tokens": first_choices((answer.unit, answer.kept) for answer in answers if answer.kept is not None),
     }
+
+
+def _same_answer(answers: Sequence[Answer]) -> Figure | None:
+    """Share whose first clause is the one of before."""
+    return share((answer.unit, first_clause(answer.said) == first_clause(answer.before)) for answer in answers)
 
 
 def _agreement(answers: Sequence[Answer]) -> Figure | None:
