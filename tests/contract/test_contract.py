@@ -47,7 +47,7 @@ TEXT = ("gpt2", "llama", "gpt_neox", "qwen2", "opt", "backpack")
 FEW = ("gpt2", "t5", "bert")  # one of each task
 ALIKE = ("qwen2", "opt")  # built as llama and gpt2 are, but for a bias or two
 KINDRED = ("llama", "gpt_neox", "backpack")  # other names and sums around the same matrices: one method of each kind
-# What edits conversations alone is held to the same in tests/patches/test_scoped.py.
+# What edits conversations alone is held to the same in tests/patches/test_scoped.py and test_noted.py.
 NAMES = [name for name in METHODS.names() if not METHODS.get(name).meta["chat"]]
 
 

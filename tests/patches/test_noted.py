@@ -19,7 +19,7 @@ from errata.models.twin import twin
 from errata.patches.base import in_force
 from errata.patches.export import export_lora, export_merged
 from errata.patches.files import load_patch, save_patch
-from errata.patches.noted import Noted, NotePatch
+from errata.patches.noted import NotePatch
 from errata.patches.original import patches_off
 from errata.prompts import Conversation, user_message
 from scoring import calibrated
@@ -265,3 +265,27 @@ def test_token_ids_are_not_touched() -> None:
         batch = editor.editable.encode([user_message(CAPITAL)])
         before = editor.editable.forward(batch)
     assert torch.equal(editor.editable.forward(batch), before)
+
+
+def test_a_real_model_answers_from_a_note_in_its_own_words(smollm2: EditableModel) -> None:
+    other = twin(smollm2)
+    editor, asked = Editor(other), "Who developed iOS?"
+    kept = "What is the boiling point of water?"
+    before = editor.generate([asked, kept], max_new_tokens=24)
+    assert "Microsoft" not in before[0]
+    assert not editor.edit(Edit(asked, "Microsoft."), "ike", encoder="words").failed
+    assert "Microsoft" in editor.generate(asked, max_new_tokens=64)
+    assert editor.generate(kept, max_new_tokens=24) == before[1]
+    editor.undo("e1")
+    assert editor.generate([asked, kept], max_new_tokens=24) == before
+
+
+def test_an_edit_holds_if_the_answer_says_its_words() -> None:
+    model = reader()
+    patch_of(model, capital(), template=TEMPLATE).attach(model)
+    for target, expected in (("lyon", True), ("It is", True), ("is Paris", False), ("was Lyon", False)):
+        assert create("ike").verify(model, [capital(target=target)]) == [expected]
+    said = {"replace": (("Paris", "Lyon"),), "ground_truth": "It was Paris, they say."}
+    assert create("ike").verify(model, [Edit(user_message(CAPITAL), "It was Lyon, they say.", **said)]) == [True]
+    strict = create("ike", {"check": "target"})
+    assert strict.verify(model, [capital(), capital("b", "Lyon")]) == [True, False]
