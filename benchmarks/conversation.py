@@ -1,6 +1,8 @@
 """Do edits hold in conversation? Facts of CounterFact that a chat model knows, corrected one after another, then asked.
 
     python benchmarks/conversation.py --model smollm2 --n 100 --method auto --out conversation.json
+    python benchmarks/conversation.py --n 20 --others 20 --batch-size 20 --split tune \\
+        --method ike --option place=user --option encoder=words
 
 Every edit replaces the object in the model's own answer to one wording of the question. Asked at the end, under free
 generation: the question itself; the same question under another system prompt, as the third turn of an unrelated
@@ -175,6 +177,7 @@ def main() -> None:
     parser.add_argument("--model", default="smollm2")
     parser.add_argument("--n", type=int, default=100)
     parser.add_argument("--asked", type=int, default=100, help="edits whose conversations and wordings are asked")
+    parser.add_argument("--others", type=int, default=100, help="other subjects, whose answers must stay")
     parser.add_argument("--batch-size", type=int, default=1, help="edits made together")
     parser.add_argument("--split", default="report", choices=("tune", "report"))
     parser.add_argument("--method", default="auto")
@@ -187,9 +190,9 @@ def main() -> None:
         return decide(EditableModel.load(args.model), args.split, options.get("encoder", "words"), args.n)
     rng = random.Random(1)
     editor = Editor(EditableModel.load(args.model))
-    right, wrong = known(editor, facts(args.split), args.n + 100)
-    others = right[-100:]
-    edited = [*right[:-100], *wrong][: args.n]
+    right, wrong = known(editor, facts(args.split), args.n + args.others)
+    others = right[-args.others :]
+    edited = [*right[: -args.others], *wrong][: args.n]
     asked = edited[: args.asked]
     kept = {
         "other subjects": [Conversation([Message("user", fact.question)]) for fact in others],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from functools import cache
 
 import torch
@@ -22,15 +23,15 @@ STEPS = 150
 
 
 @cache
-def _taught() -> EditableModel:
+def _taught(pairs: tuple[tuple[str, str], ...], steps: int = STEPS) -> EditableModel:
     plain = tiny_model("llama")
     plain.model.config.max_position_embeddings = ROOM
     plain.tokenizer.chat_template = TEMPLATE
     model = EditableModel(plain.model, plain.tokenizer, name="tiny-chat")
-    batch = model.encode([user_message(question) for question in KNOWN], list(KNOWN.values()))
+    batch = model.encode([prompt for prompt, _ in pairs], [answer for _, answer in pairs])
     assert batch.gold is not None
     optimizer = torch.optim.Adam(model.model.parameters(), lr=3e-3)
-    for _ in range(STEPS):
+    for _ in range(steps):
         optimizer.zero_grad()
         loss = torch.nn.functional.cross_entropy(model.forward(batch).flatten(0, 1), batch.gold.flatten())
         loss.backward()
@@ -41,5 +42,17 @@ def _taught() -> EditableModel:
 
 def tiny_chat_model() -> EditableModel:
     """A chat model of its own that gives the answers of `KNOWN`, the same at every call."""
-    taught = _taught()
+    return _copied(_taught(_known()))
+
+
+def tiny_reader(pairs: Sequence[tuple[str, str]], steps: int = 2 * STEPS) -> EditableModel:
+    """Return a chat model of its own that was also taught these answers, such as those to prompts with notes."""
+    return _copied(_taught((*_known(), *pairs), steps))
+
+
+def _known() -> tuple[tuple[str, str], ...]:
+    return tuple((user_message(question), answer) for question, answer in KNOWN.items())
+
+
+def _copied(taught: EditableModel) -> EditableModel:
     return EditableModel(copy.deepcopy(taught.model), copy.deepcopy(taught.tokenizer), name=taught.name)

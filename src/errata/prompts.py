@@ -107,6 +107,12 @@ class Conversation(str):
         asked = [message.content for message in self.messages if message.role == "user"]
         return "\n".join(" ".join(words(text)) or text.strip() for text in asked[-2:])
 
+    @property
+    def earlier(self) -> str | None:
+        """The user's message before the last one, without which that may not be understood."""
+        asked = [message.content for message in self.messages if message.role == "user"]
+        return asked[-2] if len(asked) > 1 else None
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Conversation) and self.messages == other.messages
 

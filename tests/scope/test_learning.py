@@ -36,7 +36,7 @@ def test_the_border_keeps_the_rates_and_finds_wordings(monkeypatch: pytest.Monke
     prose = ["It was a fine day.", "The king of the land slept."]
     found = learn(made_lessons(120), prose, encoder_for("words", model), Vocabulary.of(model), steps.append, 0)
     assert sum(steps) == 2 * 60
-    assert all(rate <= RATES[kind] + 0.05 for kind, rate in found.rates.items())
+    assert all(rate <= RATES["chat"][kind] + 0.05 for kind, rate in found.rates.items())
     assert found.found > 0.3
     again = learn(made_lessons(120), prose, encoder_for("words", model), Vocabulary.of(model), steps.append, 0)
     assert again.scorer.bias == found.scorer.bias

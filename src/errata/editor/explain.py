@@ -16,11 +16,13 @@ from errata.models.encoding import prompt_ids
 from errata.patches.base import Patch
 from errata.patches.codebook import CodebookPatch
 from errata.patches.codebook import Firing as RawFiring
+from errata.patches.noted import NotePatch
 from errata.patches.router import RouterPatch
 from errata.patches.scoped import ScopedPatch
 from errata.prompts import Conversation
 
-_NAMING = (CodebookPatch, RouterPatch, ScopedPatch)  # an adaptor's gate is shared by the edits of a call
+_DECIDING = (ScopedPatch, NotePatch)
+_NAMING = (CodebookPatch, RouterPatch, *_DECIDING)  # an adaptor's gate is shared by the edits of a call
 
 
 def explain(
@@ -47,9 +49,7 @@ def _near(
     """Edits that the question was compared with and that did not answer it."""
     if not isinstance(prompt, Conversation):
         return ()
-    asked = [message.content for message in prompt.messages if message.role == "user"]
-    earlier = asked[-2] if len(asked) > 1 else None
-    found = [patch.decide(model, asked[-1], earlier) for patch in patches if isinstance(patch, ScopedPatch)]
+    found = [patch.decide(model, str(prompt), prompt.earlier) for patch in patches if isinstance(patch, _DECIDING)]
     return tuple(one for decision in found for one in decision.scores if one[0] not in fired)
 
 

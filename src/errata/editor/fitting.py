@@ -1,8 +1,8 @@
 """From edits to a patch that holds: fit, put it on, check every answer, and leave out what did not work.
 
-Whether an edit worked is decided here, the same for every method: with the patch in force, each token of the target and
-the end after it must be the model's first choice; the loss of a canonical example must be lower than it was, or low
-enough. Knows methods and patches as such; attaches nothing for good.
+Whether an edit worked is decided here: with the patch in force, each token of the target and the end after it must be
+the model's first choice, unless the method says otherwise (`Method.verify`); the loss of a canonical example must be
+lower than it was, or low enough. Knows methods and patches as such; attaches nothing for good.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def settle(
             with _on_trial(model, _placed(fit.patch, previous, place), previous):
                 for id, loss in _losses(model, wanted).items():
                     examples[id]["loss"] = loss
-                failing = _misses(model, wanted, examples)
+                failing = _misses(model, method, wanted, examples)
         if not failing:
             break
         problems |= failing
@@ -121,14 +121,14 @@ def _on_trial(model: EditableModel, patch: Patch, previous: Patch | None) -> Ite
 
 
 def _misses(
-    model: EditableModel, edits: Sequence[Edit], examples: Mapping[str, Mapping[str, float]]
+    model: EditableModel, method: Method, edits: Sequence[Edit], examples: Mapping[str, Mapping[str, float]]
 ) -> dict[str, str]:
     """Answers that are not given, and examples that are no better than they were, with the reason."""
     answers = [edit for edit in edits if edit.goal is None]
     missed = {}
     for start in range(0, len(answers), VERIFY_ROWS):
         rows = answers[start : start + VERIFY_ROWS]
-        hits = model.greedy_match(model.encode([e.prompt for e in rows], [e.target for e in rows])).tolist()
+        hits = method.verify(model, rows)
         missed |= {str(edit.id): NOT_SAID for edit, hit in zip(rows, hits, strict=True) if not hit}
     for edit in edits:
         if edit.goal is None:

@@ -160,6 +160,14 @@ class Method(ABC):
         """`fit` for some of the edits of an `earlier` one, on the same model: the others turned out to fail."""
         return self.fit(model, edits, previous)
 
+    def verify(self, model: EditableModel, edits: Sequence[Edit]) -> list[bool]:
+        """Return which of `edits`, all answers, hold on `model` with the patch in force.
+
+        By default every token of the target and the end after it must be the model's first choice.
+        """
+        batch = model.encode([edit.prompt for edit in edits], [edit.target for edit in edits])
+        return model.greedy_match(batch).tolist()
+
     def settled(self, model: EditableModel) -> Any:
         """The config with which this model would be edited: what "auto" stands for, as far as sizes alone tell."""
         return self.config

@@ -20,6 +20,7 @@ from errata.models import decoding, encoding, loading
 from errata.models.arch import Arch
 from errata.models.chat import ChatFormat
 from errata.models.encoding import Batch, Side
+from errata.models.notes import Annotator
 from errata.models.prefix import Prefix
 from errata.progress import Progress
 
@@ -39,6 +40,7 @@ class EditableModel:
         pad_id: what padding is filled with; the end token where the tokenizer has no pad token.
         chat: how its conversations are written; None for a model without a chat template.
         progress: where long work on it is shown; nowhere by default.
+        notes: what writes into its conversations before they are rendered; copies around the same network share it.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class EditableModel:
         self.chat = ChatFormat.of(tokenizer) if self.task == "causal" else None
         self.appends_end = encoding.appends_end(tokenizer)
         self.progress = Progress()
+        self.notes: list[Annotator] = []
         self._accepts = frozenset(inspect.signature(model.forward).parameters)
 
     @classmethod

@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerBase
 from errata.errors import BadEdit, BadModel
 from errata.models.chat import render
 from errata.models.losses import IGNORED
+from errata.models.notes import annotated
 from errata.prompts import Conversation
 
 if TYPE_CHECKING:
@@ -119,14 +120,19 @@ def encode(
         return _classification(model, prompts, targets)
     if model.task == "seq2seq":
         return _seq2seq(model, prompts, targets, ends, padding_side)
-    return _causal(model, prompts, targets, ends, padding_side)
+    return _causal(model, annotated(model, prompts, record=True), targets, ends, padding_side)
 
 
 def prompt_ids(model: EditableModel, prompts: Sequence[str]) -> list[list[int]]:
     """Ids of each prompt as the model reads it: with its special tokens, but open-ended if causal.
 
-    Conversations are rendered by the model's chat template. Raises: BadEdit where that is not possible.
+    Conversations are rendered by the model's chat template, with the notes that are attached to the model.
+    Raises: BadEdit where that is not possible.
     """
+    return _ids(model, annotated(model, prompts))
+
+
+def _ids(model: EditableModel, prompts: Sequence[str]) -> list[list[int]]:
     return _rendered_ids(model, [render(model.chat, prompt) for prompt in prompts])
 
 
@@ -161,7 +167,7 @@ def target_texts(prompts: Sequence[str], targets: Sequence[str]) -> list[str]:
 def _causal(
     model: EditableModel, prompts: Sequence[str], targets: Sequence[str] | None, ends: list[bool], side: Side
 ) -> Batch:
-    heads = prompt_ids(model, prompts)
+    heads = _ids(model, prompts)
     _check_filled(heads, "prompt")
     tails = [[] for _ in heads] if targets is None else _causal_targets(model, prompts, heads, targets, ends)
     rows = [head + tail for head, tail in zip(heads, tails, strict=True)]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def twin(model: EditableModel, own: Collection[str] = ()) -> EditableModel:
     """A model that shares every parameter and buffer with `model`, but for copies of the parameters at paths `own`.
 
-    Hooks on `model` are copied too. A parameter that goes by two names stays one.
+    Hooks and notes on `model` are copied too. A parameter that goes by two names stays one.
     """
     network = model.model
     # Deep copying takes its memo for what is copied already.
@@ -30,4 +30,5 @@ def twin(model: EditableModel, own: Collection[str] = ()) -> EditableModel:
             memo.setdefault(id(parameter), parameter)
     other = copy.copy(model)
     other.model = copy.deepcopy(network, memo)
+    other.notes = list(model.notes)
     return other

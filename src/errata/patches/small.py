@@ -32,6 +32,7 @@ def lent(model: EditableModel) -> tuple[EditableModel, str]:
             return found, fingerprint
         own = copy.copy(model)
         own.model = copy.deepcopy(model.model)
+        own.notes = []
     return _kept(own, fingerprint), fingerprint
 
 

@@ -19,12 +19,15 @@ from errata.scope.contrast import EVERY, learn_metric
 from errata.scope.encoders import Encoder, SplitEncoder
 from errata.scope.index import Index
 from errata.scope.lessons import Lesson, Relation, politely, split, swapped
-from errata.scope.scorer import WIDTH, Metric, Scorer, features
+from errata.scope.scorer import WIDTH, Form, Metric, Scorer, features
 from errata.scope.vocabulary import Vocabulary
 from errata.words import words
 
-RATES = {"neighbour": 0.01, "same_subject": 0.03, "text": 0.001}
-"""Share of each kind of foreign text that may be taken for an edit's question."""
+RATES: Mapping[Form, Mapping[str, float]] = {
+    "chat": {"neighbour": 0.01, "same_subject": 0.03, "text": 0.001},
+    "text": {"neighbour": 0.02, "same_subject": 0.03, "text": 0.001},
+}
+"""By form, the share of each kind of foreign text that may be taken for an edit's question."""
 DIMENSIONS = 256
 ASKED = 64  # dimensions that tell relations apart
 STEPS = 400
@@ -74,7 +77,7 @@ def learn(
     weights, bias = _weigh(draft, cards, vocabulary, report, seed)
     made = replace(draft, weights=weights, bias=bias)
     asked = [[lesson for lesson in part if len(lesson.wordings) > 1] for part in (learned, measured)]
-    return _bounded(made, *asked, prose, encoder, vocabulary)
+    return _bounded(made, *asked, prose, encoder, vocabulary, RATES["text" if relations else "chat"])
 
 
 class _Cards:
@@ -206,7 +209,7 @@ def _logistic(found: Tensor, right: Tensor, report: Report) -> tuple[Tensor, flo
 
 def _bounded(
     draft: Scorer, crowd: Sequence[Lesson], lessons: Sequence[Lesson], prose: Sequence[str], encoder: Encoder,
-    vocabulary: Vocabulary,
+    vocabulary: Vocabulary, rates: Mapping[str, float],
 ) -> Calibration:  # fmt: skip
     """Set the border on subjects that nothing was learned from, so that no kind of foreign text exceeds its rate.
 
@@ -219,13 +222,14 @@ def _bounded(
     index = Index(draft, encoder, vocabulary, [lesson.wordings[0] for lesson in (*keys, *crowd)])
     rng, groups = random.Random(0), _by_relation([one for one in lessons if one.subject not in kept])
     beside = [text for one in keys for text in _neighbours(one, groups.get(one.relation, [one]), rng)]
+    beside += [text for one in lessons if one.subject not in kept for text in one.wordings[:2]]
     foreign = {
-        "neighbour": [*beside, *(text for one in lessons if one.subject not in kept for text in one.wordings[:2])],
+        "neighbour": list(dict.fromkeys(beside)),
         "same_subject": [text for lesson in keys for text in lesson.others],
         "text": list(prose),
     }
     scores = {kind: torch.tensor([_best(index, text) for text in texts]) for kind, texts in foreign.items() if texts}
-    border = max(float(torch.quantile(found, 1 - RATES[kind])) for kind, found in scores.items())
+    border = max(float(torch.quantile(found, 1 - rates[kind])) for kind, found in scores.items())
     own = [(place, index.search(text)) for place, one in enumerate(keys) for text in one.wordings[1:]]
     right = [hits and hits[0].key == place and hits[0].score > border for place, hits in own]
     return Calibration(

@@ -98,7 +98,7 @@ class Vocabulary:
 
     def _look(self, word: str) -> tuple[float, Tensor, bool]:
         """Rarity and vector of a word as it is usually written, and whether it is a name: usually with a capital."""
-        if word not in self._words:
+        if (known := self._words.get(word)) is None:  # other threads may empty the table meanwhile
             if len(self._words) >= KEPT:  # whatever clients send
                 self._words = {}
             spelt = {one: self._pieces(f" {one}") for one in (word, word.capitalize(), word.upper())}
@@ -109,7 +109,7 @@ class Vocabulary:
             found = ranks[usual], nn.functional.normalize(vectors.mean(0), dim=0), usual != word
             self._words[word] = found
             return found
-        return self._words[word]
+        return known
 
     def _pieces(self, text: str) -> list[int]:
         return cast(list[int], self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])

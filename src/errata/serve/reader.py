@@ -18,8 +18,11 @@ from transformers import PreTrainedTokenizerBase
 
 from errata.errors import BadEdit
 from errata.models import EditableModel
+from errata.models.chat import Renderable
 from errata.models.encoding import prompt_ids
-from errata.prompts import SAME_AS
+from errata.models.notes import annotate
+from errata.prompts import SAME_AS, Conversation
+from errata.serve.engine.request import Fired
 
 T = TypeVar("T")
 OWN = frozenset(inspect.signature(PreTrainedTokenizerBase.apply_chat_template).parameters)
@@ -37,6 +40,14 @@ class Turn:
         return {"role": SAME_AS.get(self.role, self.role), "content": self.content}
 
 
+@dataclass(frozen=True)
+class Rendered:
+    """The ids of a prompt, and the edits that wrote notes into it."""
+
+    ids: list[int]
+    fired: tuple[Fired, ...] = ()
+
+
 class Reader:
     """Tokenises for one model."""
 
@@ -51,18 +62,27 @@ class Reader:
         """The ids of each prompt, as `EditableModel.generate` reads it."""
         return await self._in_thread(lambda: prompt_ids(self._model, texts))
 
-    async def chat(self, messages: Sequence[Turn], options: Mapping[str, Any] | None = None) -> list[int]:
-        """The ids of a conversation that the model is to go on with.
+    async def prompt(self, prompt: str, edited: EditableModel) -> Rendered:
+        """Render a prompt as `EditableModel.generate` of an edited model reads it."""
+        if isinstance(prompt, Conversation) and self._model.chat is not None:
+            return await self.chat(prompt.messages, edited)
+        return Rendered((await self.prompts([prompt]))[0])
+
+    async def chat(
+        self, messages: Sequence[Renderable], edited: EditableModel, options: Mapping[str, Any] | None = None
+    ) -> Rendered:
+        """Render a conversation that an edited model is to go on with, with the notes that are attached to it.
 
         Without a chat template, as with models that were never taught to chat, it is the messages' texts, a line each.
 
         Args:
+            edited: the model that answers; what tokenises is the reader's own.
             options: arguments of the template's own (`chat_template_kwargs`).
 
         Raises:
             BadEdit: the template does not take these messages or options, or there is none to take the options.
         """
-        return await self._in_thread(lambda: self._chat(messages, dict(options or {})))
+        return await self._in_thread(lambda: self._chat(messages, edited, dict(options or {})))
 
     async def texts(self, rows: Sequence[Sequence[int]], *, special: bool = False) -> list[str]:
         """What the rows of ids say; with special tokens written out if asked for."""
@@ -75,15 +95,17 @@ class Reader:
     def close(self) -> None:
         self._thread.shutdown()
 
-    def _chat(self, messages: Sequence[Turn], options: Mapping[str, Any]) -> list[int]:
+    def _chat(self, messages: Sequence[Renderable], edited: EditableModel, options: Mapping[str, Any]) -> Rendered:
         chat = self._model.chat
         if chat is None:
             if options:
                 raise BadEdit("this model has no chat template to take chat_template_kwargs; leave them out")
-            return prompt_ids(self._model, ["\n".join(message.content for message in messages)])[0]
+            return Rendered(prompt_ids(self._model, ["\n".join(one.to_json()["content"] for one in messages)])[0])
         if own := sorted(OWN & set(options)):
             raise BadEdit(f"chat_template_kwargs has '{own[0]}', which the server decides; leave it out")
-        return replace(chat, options={**chat.options, **options}).ids(messages)
+        made = annotate(edited, messages)
+        fired = [Fired(use.edit, 0, 0, -use.score, 0.0) for _, uses in made.uses for use in uses]
+        return Rendered(replace(chat, options={**chat.options, **options}).ids(made.messages), tuple(fired))
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from errata.models import EditableModel
 
 KIND = "scope"
-VERSION = 7
+VERSION = 8
 FORMS: tuple[Form, ...] = ("chat", "text")
 OTHERS = 3  # questions about the same subject in a lesson
 WORDINGS = 4  # of each form in a lesson for sentences
@@ -49,7 +49,7 @@ def scope_for(model: EditableModel, encoder: str, form: Form = "chat", *, seed: 
     used, vocabulary = encoder_for(encoder, model), Vocabulary.of(model)
     key = {
         "version": VERSION, "form": form, "encoder": used.name, "reads": [used.digest, vocabulary.digest],
-        "seed": seed, "rates": RATES, "lessons": _digest(form),
+        "seed": seed, "rates": RATES[form], "lessons": _digest(form),
     }  # fmt: skip
     entry = cache.address(KIND, key)
     held = kept.find((KIND, entry.name))

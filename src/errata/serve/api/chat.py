@@ -118,14 +118,14 @@ class ChatCompletion(BaseModel):
 async def chat(request: Request, asked: ChatAsked, _: Asker) -> JSONResponse | StreamingResponse:
     """The next message. Without a chat template the model goes on with the messages' texts, a line each."""
     service = service_of(request)
-    openai.is_parent(service, asked.model)
+    version = service.engine.version(parent=openai.is_parent(service, asked.model))
     if asked.top_logprobs is not None and not asked.logprobs:
         raise ApiError(400, "top_logprobs needs logprobs: true", param="top_logprobs")
     turns = [message.turn() for message in asked.messages]
-    ids = await service.reader.chat(turns, asked.chat_template_kwargs)
+    prompt = await service.reader.chat(turns, version.model, asked.chat_template_kwargs)
     limit = asked.max_completion_tokens or asked.max_tokens or service.base.context or UNBOUNDED
     sampling = asked.sampling(max_tokens=limit, logprobs=(asked.top_logprobs or 0) if asked.logprobs else None)
-    generations = openai.submit(service, [ids], asked, sampling)
+    generations = openai.submit(service, [prompt.ids], asked, sampling, version=version, fired=prompt.fired)
     if asked.stream:
         return StreamingResponse(openai.events(_chunks(asked, generations)), media_type="text/event-stream")
     answers = await openai.complete(request, generations)

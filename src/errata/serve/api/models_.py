@@ -133,16 +133,18 @@ async def explain(request: Request, asked: ExplainAsked, _: Asker) -> Any:
     """Why the model answers as it does: greedily, with the edits and without, and which of them fired."""
     service = service_of(request)
     prompt = service.read(prompt_of(asked.model_dump(exclude_none=True)))
-    ids = (await service.reader.prompts([prompt]))[0]
+    version, parent = service.engine.version(), service.engine.version(parent=True)
+    noted, plain = [await service.reader.prompt(prompt, one.model) for one in (version, parent)]
     sampling = Sampling(temperature=0.0, max_tokens=CHAT_TOKENS if isinstance(prompt, Conversation) else TOKENS)
-    made = [service.engine.submit(ids, sampling, timeout=service.settings.timeout)]
+    limit = service.settings.timeout
+    made = service.engine.submit_all([(noted.ids, sampling)], timeout=limit, version=version, fired=noted.fired)
     try:
-        made.append(service.engine.submit(ids, sampling, parent=True, timeout=service.settings.timeout))
+        made.append(service.engine.submit(plain.ids, sampling, parent=True, timeout=limit))
     except Exception:
         cancel(made)
         raise
     now, before = await complete(request, made)
-    texts = await service.reader.texts([[id] for id in ids], special=True)
+    texts = await service.reader.texts([[id] for id in noted.ids], special=True)
     return {
         **describe_prompt(prompt), "answer": now.text.strip(), "before": before.text.strip(),
         "firings": [_firing(service, fired, texts) for fired in now.fired],

@@ -20,7 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from errata.errors import ErrataError
 from errata.serve.api.errors import ApiError, explained
-from errata.serve.engine.request import Finished, Generation, Sampling, Token
+from errata.serve.engine.request import Finished, Fired, Generation, Sampling, Token
+from errata.serve.engine.version import Version
 from errata.serve.service import Service
 
 LEFT = 499  # the client closed the connection, as nginx calls it
@@ -120,9 +121,18 @@ def is_parent(service: Service, model: str) -> bool:
 
 
 def submit(
-    service: Service, rows: Sequence[Sequence[int]], asked: Asked, sampling: Sampling
+    service: Service,
+    rows: Sequence[Sequence[int]],
+    asked: Asked,
+    sampling: Sampling,
+    *,
+    version: Version | None = None,
+    fired: Sequence[Fired] = (),
 ) -> list[Generation]:
-    """`n` answers to every row, all by one version, or none. Raises: ApiError, BadEdit, TooLong, Busy, Stopped."""
+    """`n` answers to every row, all by one version, or none; `version` and `fired` as `Engine.submit_all` takes them.
+
+    Raises: ApiError, BadEdit, TooLong, Busy, Stopped.
+    """
     parent, times = is_parent(service, asked.model), asked.n or 1
     if len(rows) * times > service.settings.max_rows:
         raise ApiError(
@@ -131,8 +141,10 @@ def submit(
         )  # fmt: skip
     wanted = [row for row in rows for _ in range(times)]
     seeded = [sampling if sampling.seed is None else reseeded(sampling, place) for place in range(len(wanted))]
-    timeout = service.settings.timeout
-    return service.engine.submit_all(list(zip(wanted, seeded, strict=True)), parent=parent, timeout=timeout)
+    return service.engine.submit_all(
+        list(zip(wanted, seeded, strict=True)), parent=parent, timeout=service.settings.timeout, version=version,
+        fired=fired,
+    )  # fmt: skip
 
 
 def reseeded(sampling: Sampling, row: int) -> Sampling:

@@ -49,7 +49,7 @@ class Answer:
         self.ended = False
         self._hooks, self._stops = hooks, stops
         self._tokens: list[Token] = []
-        self._fired: list[Fired] = []
+        self._fired: list[Fired] = list(generation.fired)
         self._room = min(self.sampling.max_tokens, room(version.model, len(generation.ids)))
         context = generation.ids if version.model.task == "causal" else ()
         self._text = TextStream(Decoder(version.model.tokenizer, context), self.sampling.stop)

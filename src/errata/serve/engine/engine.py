@@ -23,7 +23,7 @@ from errata.patches.base import Patch
 from errata.patches.states import Firing
 from errata.serve.engine.answer import Answer, Hooks
 from errata.serve.engine.batch import Batch, fail_all
-from errata.serve.engine.request import Busy, Generation, Sampling, Stopped, TooLong
+from errata.serve.engine.request import Busy, Fired, Generation, Sampling, Stopped, TooLong
 from errata.serve.engine.rows import begin, can_join
 from errata.serve.engine.version import Version
 
@@ -125,19 +125,30 @@ class Engine:
         return self.submit_all([(ids, sampling)], parent=parent, timeout=timeout)[0]
 
     def submit_all(
-        self, asked: Sequence[tuple[Sequence[int], Sampling]], *, parent: bool = False, timeout: float | None = None
+        self,
+        asked: Sequence[tuple[Sequence[int], Sampling]],
+        *,
+        parent: bool = False,
+        timeout: float | None = None,
+        version: Version | None = None,
+        fired: Sequence[Fired] = (),
     ) -> list[Generation]:
-        """As `submit`, for several prompts that one version is to answer; all of them are taken, or none."""
+        """As `submit`, for several prompts that one version is to answer; all of them are taken, or none.
+
+        Args:
+            version: the one for which the prompts were rendered; by default the newest, or the base for `parent`.
+            fired: edits that wrote notes into the prompts.
+        """
         for ids, _ in asked:
             self._check(ids)
-        made = [Generation(ids, sampling, timeout=timeout) for ids, sampling in asked]
+        made = [Generation(ids, sampling, timeout=timeout, fired=fired) for ids, sampling in asked]
         with self._work:
             if not self._open:
                 raise Stopped("the engine is shutting down; ask again when it is back")
             if len(self._waiting) + len(made) > self.max_waiting:
                 raise Busy(f"{len(self._waiting)} requests are waiting, which leaves no room for this; ask again soon")
-            version = self._parent if parent else self._newest
-            self._waiting += [(generation, version) for generation in made]
+            answering = version or self.version(parent=parent)
+            self._waiting += [(generation, answering) for generation in made]
             self._work.notify()
         return made
 
@@ -148,6 +159,10 @@ class Engine:
         what attaching raised, and the version before stays. An older head than the newest changes nothing.
         """
         return self._builder.submit(self._swap, head, tuple(patches))
+
+    def version(self, *, parent: bool = False) -> Version:
+        """Return the newest version, or the base."""
+        return self._parent if parent else self._newest
 
     @property
     def head(self) -> int:

@@ -136,12 +136,15 @@ class Generation:
         finished = await generation.result()
 
     Attributes:
+        fired: edits that wrote notes into the prompt.
         finished: resolves to the complete answer, for callers without an event loop. It cannot be cancelled;
             `cancel` is for that.
     """
 
-    def __init__(self, ids: Sequence[int], sampling: Sampling, *, timeout: float | None) -> None:
-        self.ids, self.sampling = tuple(ids), sampling
+    def __init__(
+        self, ids: Sequence[int], sampling: Sampling, *, timeout: float | None, fired: Sequence[Fired] = ()
+    ) -> None:
+        self.ids, self.sampling, self.fired = tuple(ids), sampling, tuple(fired)
         self.submitted, self.timeout = time.monotonic(), timeout
         self.deadline = None if timeout is None else self.submitted + timeout
         self.cancelled = False
