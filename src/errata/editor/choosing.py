@@ -2,8 +2,8 @@
 
     answers in a conversation            scoped: answers every wording of the question, in any conversation
     plain text, a model of the lab       chain: answers other wordings, at a calibrated block
-    plain text, any other causal model   grace: answers its own prompt; that a method here answers other wordings
-                                         there without moving other answers has not been shown
+    plain text, any other causal model   scoped: answers other wordings of the sentence; grace for a model whose way
+                                         from its last block to its logits is not understood
     encoder-decoders and classifiers     grace
     canonical examples                   sense for a Backpack, else ft-full
 
@@ -17,9 +17,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from errata.edits import Edit
-from errata.errors import BadConfig, BadEdit, did_you_mean
+from errata.errors import BadConfig, BadEdit, WrongModel, did_you_mean
 from errata.methods._base import METHODS, Method, create
 from errata.models import EditableModel
+from errata.models.readout import Readout
 from errata.prompts import Conversation, quote
 from errata.registry import LAB_PREFIX
 
@@ -55,7 +56,13 @@ def choose_method(model: EditableModel, edits: Sequence[Edit]) -> str:
                 "not serve both: give them in two calls, or name a method"
             )
         return "scoped"
-    return "chain" if model.name.startswith(LAB_PREFIX) else "grace"
+    if model.name.startswith(LAB_PREFIX):
+        return "chain"
+    try:
+        Readout.of(model)
+    except WrongModel:
+        return "grace"
+    return "scoped"
 
 
 def check_name(name: str, options: Mapping[str, Any]) -> None:

@@ -1,8 +1,8 @@
 """Facts of CounterFact that a real chat model knows, each with another answer: as sentences and as questions.
 
 `known-smollm2.json` lists the cases whose true object SmolLM2-135M-Instruct writes after the prompt as it stands
-(`tools/mark_known_facts.py`). Half of the subjects are "tune", on which settings are chosen; "report" is reported. Knows
-facts and wordings; no model.
+(`tools/mark_known_facts.py`). Half of the subjects are "tune", on which settings are chosen; "report" is reported.
+Knows facts and wordings; no model.
 """
 
 from __future__ import annotations
@@ -59,10 +59,9 @@ def facts(half: Half) -> tuple[Fact, ...]:
         if subject.casefold() in taught or digest != ("report", "tune").index(half):
             continue
         if subject not in found or known > found[subject].known:
-            prompts = (tuple(row[name]) for name in ("paraphrase_prompts", "neighborhood_prompts"))
             found[subject] = Fact(
                 subject, told["relation_id"], told["prompt"].replace("{}", subject), told["target_true"]["str"],
-                told["target_new"]["str"], *prompts, known,
+                told["target_new"]["str"], tuple(row["paraphrase_prompts"]), tuple(row["neighborhood_prompts"]), known,
             )  # fmt: skip
     ordered = list(found.values())
     random.Random(0).shuffle(ordered)

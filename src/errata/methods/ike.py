@@ -107,7 +107,8 @@ class Ike(Method):
         used = self.settled(model)
         scorer = scope_for(model, used.encoder, seed=used.seed).scorer
         return NotePatch(
-            entries, place=used.place, most=used.notes, scorer=scorer, digest=digest_of(scorer), encoder=used.encoder,
+            entries, place=used.place, most=used.notes, scorer=scorer, digest=digest_of({"chat": scorer}),
+            encoder=used.encoder,
             method=self.name, config=self.config.to_json(), edits=edits,
         )  # fmt: skip
 

@@ -22,7 +22,7 @@ from errata.patches.original import patches_off
 from errata.patches.scoped import Answered, ScopedPatch, digest_of
 from errata.progress import Progress
 from errata.prompts import Conversation
-from errata.scope import Form
+from errata.scope import Form, Scorer
 from errata.scope.encoders import installed_encoder
 from errata.scope.vocabulary import Vocabulary
 from errata.solve.answers import Solved, solve_answers
@@ -111,7 +111,9 @@ class Scoped(Method):
     def _patch(self, model: EditableModel, entries: Sequence[Answered], edits: Sequence[str]) -> ScopedPatch:
         used = self.settled(model)
         forms: tuple[Form, ...] = FORMS if model.chat is not None else ("text",)
-        scorers = {form: scope_for(model, used.encoder, form, seed=used.seed).scorer for form in forms}
+        scorers: dict[Form, Scorer] = {
+            form: scope_for(model, used.encoder, form, seed=used.seed).scorer for form in forms
+        }
         return ScopedPatch(
             self._layer(model), entries, scorers=scorers, digest=digest_of(scorers), encoder=used.encoder,
             method=self.name, config=self.config.to_json(), edits=edits,

@@ -245,7 +245,7 @@ class ScopedPatch(RecordedPatch):
             Answered(
                 one["edit"], one["question"], one["earlier"], tuple(one["label"]), part,
                 "text" if "expected" in one else "chat", one.get("expected"),
-            )  # fmt: skip
+            )
             for one, part in zip(told, values.split(sizes) if sizes else (), strict=True)
         ]
         own: dict[Form, dict[str, Tensor]] = {form: {} for form in _SCORERS}

@@ -76,8 +76,9 @@ def learn(
         cards.vectors = encoder.encode(cards.texts)
     weights, bias = _weigh(draft, cards, vocabulary, report, seed)
     made = replace(draft, weights=weights, bias=bias)
-    asked = [[lesson for lesson in part if len(lesson.wordings) > 1] for part in (learned, measured)]
-    return _bounded(made, *asked, prose, encoder, vocabulary, RATES["text" if relations else "chat"])
+    crowd, unseen = ([lesson for lesson in part if len(lesson.wordings) > 1] for part in (learned, measured))
+    rates = RATES["text" if relations else "chat"]
+    return _bounded(made, crowd, unseen, prose, encoder, vocabulary, rates)
 
 
 class _Cards:

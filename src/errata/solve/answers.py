@@ -71,7 +71,7 @@ def solve_answers(model: EditableModel, batch: Batch, layer: int, *, confidence:
         Solved(
             hidden[row, columns[rows == row]].float().cpu(), tuple(said[rows == row].tolist()),
             float(chances[rows == row].min()), taken,
-        )  # fmt: skip
+        )
         for row in range(len(batch))
     ]
 

@@ -26,7 +26,8 @@ def locality(evidence: Evidence) -> Figures:
     return {
         **{about: _agreement(part) for about, part in sorts(answers).items()},
         "": _agreement(answers),
-        **{f"{about}-answer".lstrip("-"): _same_answer(part) for about, part in [*sorts(answers).items(), ("", answers)]},
+        **{f"{about}-answer": _same_answer(part) for about, part in sorts(answers).items()},
+        "answer": _same_answer(answers),
         "tokens": first_choices((answer.unit, answer.kept) for answer in answers if answer.kept is not None),
     }
 
