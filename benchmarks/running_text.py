@@ -6,7 +6,8 @@ Prompts are continued as they stand, greedily. Asked at the end: the prompts the
 nothing was learned from, each after an unrelated sentence; and what must stay: neighbours (the same relation and old
 answer), sentences about the same subject that ask for something else, known facts that no edit is about, prose.
 "Unchanged" is counted twice: the same answer is the same first clause, the same text all 16 tokens. Settings were
-chosen on "tune", reported is "report". With more edits than the model knows facts the rest are facts that it gets wrong.
+chosen on "tune", reported is "report". With more edits than the model knows facts the rest are facts that it gets
+wrong.
 """
 
 from __future__ import annotations

@@ -13,8 +13,10 @@ from errata.methods import scoped as method
 from errata.models import EditableModel
 from errata.models.readout import Readout
 from errata.patches.files import load_patch, save_patch
+from errata.patches.places import Row
 from errata.patches.scoped import ScopedPatch
-from errata.prompts import RawText
+from errata.patches.sentences import beginnings
+from errata.prompts import RawText, user_message
 from scoring import calibrated
 from tiny import tiny_model
 from tiny_chat import tiny_chat_model
@@ -104,14 +106,19 @@ def test_explain_names_the_edit(lab: EditableModel) -> None:
     editor.close()
 
 
-def test_a_chat_model_that_comes_to_write_the_sentence_writes_it_corrected() -> None:
+def test_the_corrected_sentence_of_a_chat_answer_is_bound_where_the_model_is_about_to_say_the_old_one() -> None:
     editor = Editor(tiny_chat_model())
+    unready, prompt = editor.generate(RawText("Berlin is a"), max_new_tokens=6), user_message("Is Berlin a city?")
     editor.edit(Edit("Is Berlin a city?", "Berlin is a town."))
     (patch,) = editor.patches
     assert isinstance(patch, ScopedPatch)
     (entry,) = patch.sentences.values()
     assert (entry.question, editor.tokenizer.decode(list(entry.label)).strip()) == ("Berlin is a", "town.")
-    assert editor.generate(RawText("Berlin is a"), max_new_tokens=6).startswith("town")
+    assert editor.generate(RawText("Berlin is a"), max_new_tokens=6) == unready
+    batch = editor.editable.encode([prompt], ["Berlin is a town."])
+    place = Row(0, batch.input_ids[0].tolist(), list(range(batch.input_ids.shape[1])), 0, 0)
+    read = [editor.tokenizer.decode(place.ids[: one.index + 1]) for one in beginnings(editor.editable, patch, place)]
+    assert any(text.endswith("assistant\nBerlin is a") for text in read)
 
 
 def test_the_readout_gives_the_models_own_logits(lab: EditableModel) -> None:

@@ -59,7 +59,7 @@ def answers_in_text(
         marks: (B, S), where answers began before; those that begin now are added.
         hidden: (B, T, d), the last block's own output.
     """
-    begun = [one for row in rows for one in _beginnings(model, patch, row)]
+    begun = [one for row in rows for one in beginnings(model, patch, row)]
     said = {(one.row.number, one.index): entry for one, entry in _ready(model, begun, hidden)}
     places: list[Place] = []
     for row in rows:
@@ -76,7 +76,8 @@ def answers_in_text(
     return places
 
 
-def _beginnings(model: EditableModel, patch: ScopedPatch, row: Row) -> Iterator[Beginning]:
+def beginnings(model: EditableModel, patch: ScopedPatch, row: Row) -> Iterator[Beginning]:
+    """Yield the places, among what is read now, at which the sentence so far asks for an edit."""
     questions, ids = patch.questions(model), row.ids
     first = _opened(model, ids, row.start)
     if row.start == len(ids) or not questions.may_ask(_text(model, ids[first:])):
