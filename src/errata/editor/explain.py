@@ -13,14 +13,14 @@ from errata.editor.stack import Stack
 from errata.journal.history import State
 from errata.models import EditableModel
 from errata.models.encoding import prompt_ids
+from errata.patches.asked import AskedPatch
 from errata.patches.base import Patch
 from errata.patches.codebook import CodebookPatch
 from errata.patches.codebook import Firing as RawFiring
 from errata.patches.router import RouterPatch
-from errata.patches.scoped import ScopedPatch
 from errata.prompts import Conversation
 
-_NAMING = (CodebookPatch, RouterPatch, ScopedPatch)  # an adaptor's gate is shared by the edits of a call
+_NAMING = (CodebookPatch, RouterPatch, AskedPatch)  # an adaptor's gate is shared by the edits of a call
 
 
 def explain(
@@ -49,7 +49,7 @@ def _near(
         return ()
     asked = [message.content for message in prompt.messages if message.role == "user"]
     earlier = asked[-2] if len(asked) > 1 else None
-    found = [patch.decide(model, asked[-1], earlier) for patch in patches if isinstance(patch, ScopedPatch)]
+    found = [patch.decide(model, asked[-1], earlier) for patch in patches if isinstance(patch, AskedPatch)]
     return tuple(one for decision in found for one in decision.scores if one[0] not in fired)
 
 
