@@ -175,6 +175,7 @@ def main() -> None:
     parser.add_argument("--model", default="smollm2")
     parser.add_argument("--n", type=int, default=100)
     parser.add_argument("--asked", type=int, default=100, help="edits whose conversations and wordings are asked")
+    parser.add_argument("--others", type=int, default=100, help="facts of other subjects that are asked")
     parser.add_argument("--batch-size", type=int, default=1, help="edits made together")
     parser.add_argument("--split", default="report", choices=("tune", "report"))
     parser.add_argument("--method", default="auto")
@@ -187,9 +188,9 @@ def main() -> None:
         return decide(EditableModel.load(args.model), args.split, options.get("encoder", "words"), args.n)
     rng = random.Random(1)
     editor = Editor(EditableModel.load(args.model))
-    right, wrong = known(editor, facts(args.split), args.n + 100)
-    others = right[-100:]
-    edited = [*right[:-100], *wrong][: args.n]
+    right, wrong = known(editor, facts(args.split), args.n + args.others)
+    others = right[-args.others :]
+    edited = [*right[: -args.others], *wrong][: args.n]
     asked = edited[: args.asked]
     kept = {
         "other subjects": [Conversation([Message("user", fact.question)]) for fact in others],
