@@ -177,7 +177,7 @@ def main() -> None:
     parser.add_argument("--model", default="smollm2")
     parser.add_argument("--n", type=int, default=100)
     parser.add_argument("--asked", type=int, default=100, help="edits whose conversations and wordings are asked")
-    parser.add_argument("--others", type=int, default=100, help="other subjects, whose answers must stay")
+    parser.add_argument("--others", type=int, default=100, help="facts of other subjects that are asked")
     parser.add_argument("--batch-size", type=int, default=1, help="edits made together")
     parser.add_argument("--split", default="report", choices=("tune", "report"))
     parser.add_argument("--method", default="auto")

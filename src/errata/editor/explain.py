@@ -13,15 +13,15 @@ from errata.editor.stack import Stack
 from errata.journal.history import State
 from errata.models import EditableModel
 from errata.models.encoding import prompt_ids
+from errata.patches.asked import AskedPatch
 from errata.patches.base import Patch
 from errata.patches.codebook import CodebookPatch
 from errata.patches.codebook import Firing as RawFiring
 from errata.patches.noted import NotePatch
 from errata.patches.router import RouterPatch
-from errata.patches.scoped import ScopedPatch
 from errata.prompts import Conversation
 
-_DECIDING = (ScopedPatch, NotePatch)
+_DECIDING = (AskedPatch, NotePatch)
 _NAMING = (CodebookPatch, RouterPatch, *_DECIDING)  # an adaptor's gate is shared by the edits of a call
 
 

@@ -17,9 +17,9 @@ from errata.errors import BadConfig, BadEdit
 from errata.methods._base import Fit, Method, MethodConfig, option, register_method
 from errata.models import EditableModel
 from errata.models.chat import ChatFormat
+from errata.patches.asked import digest_of
 from errata.patches.base import Patch
 from errata.patches.noted import Noted, NotePatch
-from errata.patches.scoped import digest_of
 from errata.prompts import Conversation, Message, quote
 from errata.scope.encoders import installed_encoder
 from errata.scope.index import TOLD

@@ -8,22 +8,19 @@ the model writes that answer.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
 
 from errata.edits import Edit
 from errata.errors import BadConfig
-from errata.methods._base import Fit, Method, MethodConfig, option, register_method
+from errata.methods._asked import AskedConfig, AskedMethod, Found, earlier_message
+from errata.methods._base import Fit, option, register_method
 from errata.models import EditableModel
+from errata.patches.asked import digest_of
 from errata.patches.base import Patch
-from errata.patches.original import patches_off
-from errata.patches.scoped import Answered, ScopedPatch, digest_of
-from errata.progress import Progress
+from errata.patches.scoped import Answered, ScopedPatch
 from errata.prompts import Conversation
 from errata.scope import Form, Scorer
-from errata.scope.encoders import installed_encoder
 from errata.scope.vocabulary import Vocabulary
 from errata.solve.answers import Solved, solve_answers
 from errata.statistics.scoping import FORMS, scope_for
@@ -31,27 +28,13 @@ from errata.words import SHORTEST, current_sentence, words
 
 
 @register_method("scoped", paper="Errata", patch="scoped", tasks=("causal",))
-class Scoped(Method):
+class Scoped(AskedMethod):
     """Answers bound to questions: wordings of the question are answered, in conversations and in running text."""
 
     @dataclass(frozen=True)
-    class Config(MethodConfig):
-        encoder: str = option(
-            "auto",
-            "what compares questions: words (the model's embeddings), minilm or a directory; auto: the best there",
-        )
-        layer: Literal["auto"] | int | float = option("auto", "block whose output is replaced; auto: the last")
-        confidence: float = option(0.99, "probability that each token of the answer gets, from 0.5 to below 1")
-        rephrases: bool = option(False, "also bind an edit's own rephrases; benchmarks ask these: off by default")
+    class Config(AskedConfig):
         steps: int = option(30, "most Newton steps for a value")
         batch_size: int = option(32, "edits whose values are found in one forward")
-
-    def settled(self, model: EditableModel) -> Config:
-        encoder = installed_encoder() if self.config.encoder == "auto" else self.config.encoder
-        return dataclasses.replace(self.config, encoder=encoder, layer=self._layer(model))
-
-    def _layer(self, model: EditableModel) -> int:
-        return len(model.arch) - 1 if self.config.layer == "auto" else model.layer_of(self.config.layer)
 
     def fit(self, model: EditableModel, edits: Sequence[Edit], previous: Patch | None = None) -> Fit:
         if not self._last(model) and not all(isinstance(edit.prompt, Conversation) for edit in edits):
@@ -59,45 +42,22 @@ class Scoped(Method):
                 f"layer is {self.config.layer}: text that is to be continued is answered at the last block alone; "
                 "leave layer out"
             )
-        empty = self._patch(model, (), ())
-        layer, figures, entries = empty.layer, {}, []
-        # Prompts of like length waste little padding when they are read together.
-        ordered = sorted(edits, key=lambda edit: len(edit.prompt) + len(edit.target))
-        size = self.config.batch_size
-        parts = len(ordered) > size  # of a single part the caller's own bar tells enough
-        bar = (model.progress if parts else Progress()).bar("finding values", len(ordered), "edit")
-        with model.preserved(), patches_off(model, lambda one: one is previous), bar as shown:
-            for start in range(0, len(ordered), size):
-                part = ordered[start : start + size]
-                for edit, label, solved in self._solved(model, layer, part):
-                    figures[str(edit.id)] = solved.figures
-                    if "problem" not in solved.figures:
-                        entries += self._entries(model, edit, label, solved)
-                shown.update(len(part))
-        if not entries:
-            return Fit(previous, figures)
-        place = {str(edit.id): number for number, edit in enumerate(edits)}
-        entries.sort(key=lambda entry: place[entry.edit])
-        new = self._patch(model, entries, list(dict.fromkeys(entry.edit for entry in entries)))
-        return Fit(ScopedPatch.extended(previous, new), figures)
+        return super().fit(model, edits, previous)
 
-    def extends(self, model: EditableModel, previous: Patch) -> bool:
-        return previous.slot == self._patch(model, (), ()).slot
-
-    def _solved(
-        self, model: EditableModel, layer: int, edits: Sequence[Edit]
-    ) -> list[tuple[Edit, tuple[int, ...], Solved]]:
+    def _solved(self, model: EditableModel, layer: int, edits: Sequence[Edit]) -> list[Found]:
         batch = model.encode([edit.prompt for edit in edits], [edit.target for edit in edits])
         found = solve_answers(model, batch, layer, confidence=self.config.confidence, steps=self.config.steps)
-        return [(e, tuple(ids), one) for e, ids, one in zip(edits, batch.target_ids, found, strict=True)]
+        return [
+            (edit, one.figures, [] if "problem" in one.figures else self._entries(model, edit, tuple(ids), one))
+            for edit, ids, one in zip(edits, batch.target_ids, found, strict=True)
+        ]
 
     def _entries(self, model: EditableModel, edit: Edit, label: tuple[int, ...], solved: Solved) -> list[Answered]:
-        prompts = (edit.prompt, *(edit.rephrases if self.config.rephrases else ()))
         id, values = str(edit.id), solved.values
         entries = []
-        for prompt in prompts:
+        for prompt in self._prompts(edit):
             if isinstance(prompt, Conversation):
-                entries.append(Answered(id, str(prompt), _earlier(prompt), label, values))
+                entries.append(Answered(id, str(prompt), earlier_message(prompt), label, values))
             elif sentence := _sentence(prompt):
                 entries.append(Answered(id, sentence, None, label, values, "text", solved.said[0]))
         if isinstance(edit.prompt, Conversation) and self._last(model):
@@ -118,12 +78,6 @@ class Scoped(Method):
             self._layer(model), entries, scorers=scorers, digest=digest_of(scorers), encoder=used.encoder,
             method=self.name, config=self.config.to_json(), edits=edits,
         )  # fmt: skip
-
-
-def _earlier(prompt: Conversation) -> str | None:
-    """The user's message before the last one, without which that may not be understood."""
-    asked: list[Any] = [message.content for message in prompt.messages if message.role == "user"]
-    return asked[-2] if len(asked) > 1 else None
 
 
 def _sentence(prompt: str) -> str:

@@ -37,7 +37,8 @@ class Patch(ABC):
     """The change that a list of edits left.
 
     Attributes:
-        kind: "weights", "codebook", "adaptor", "router", "senses", "logits", "residual", "scoped" or "note".
+        kind: "weights", "codebook", "adaptor", "router", "senses", "logits", "residual", "scoped", "conditional" or
+            "note".
         method: name of the method that made it.
         config: that method's options, as JSON.
         edits: ids of the edits it answers, in order.

@@ -22,6 +22,7 @@ from errata.errors import BadPatch, WrongModel
 from errata.patches.adaptor import AdaptorPatch
 from errata.patches.base import Patch
 from errata.patches.codebook import CodebookPatch
+from errata.patches.conditional import ConditionalPatch
 from errata.patches.logits import LogitsPatch
 from errata.patches.noted import NotePatch
 from errata.patches.residual import ResidualPatch
@@ -37,6 +38,7 @@ _KINDS: dict[str, type[Patch]] = {
     kind.kind: kind
     for kind in (
         WeightPatch, CodebookPatch, AdaptorPatch, RouterPatch, SensePatch, LogitsPatch, ResidualPatch, ScopedPatch,
+        ConditionalPatch,
         NotePatch,
     )
 }

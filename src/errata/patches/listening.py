@@ -1,4 +1,5 @@
-"""Where scoped patches follow a conversation: a hook before the model reads, and one on the block that they replace.
+"""Where patches that are bound to questions follow a conversation: a hook before the model reads, and one on every
+module that they change.
 
 The text so far travels in the model's cache (`transcript`), so that what is answered does not depend on padding,
 batches, chunks or caches. Without a patch there is no hook. Knows hooks, rows and columns; which edit answers a
@@ -12,36 +13,36 @@ import inspect
 import weakref
 from bisect import insort
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from transformers.cache_utils import Cache
 
 from errata.errors import BadModel
-from errata.models.hooks import replace_output
+from errata.models.hooks import hidden_of, with_hidden
 from errata.patches.places import Place, Row
 from errata.patches.records import listening
-from errata.patches.sentences import answers_in_text, following
 from errata.patches.states import Firing
 from errata.patches.transcript import Transcript, put, real_columns, take
 from errata.patches.turns import Turn, turns
 
 if TYPE_CHECKING:
     from errata.models import EditableModel
-    from errata.patches.scoped import ScopedPatch
+    from errata.patches.asked import AskedPatch
 
 _SITES: weakref.WeakKeyDictionary[nn.Module, Site] = weakref.WeakKeyDictionary()
 
 
-def join(model: EditableModel, patch: ScopedPatch) -> None:
+def join(model: EditableModel, patch: AskedPatch[Any]) -> None:
     """From now on `patch` answers."""
     if model.model not in _SITES:
         _SITES[model.model] = Site(model)
     _SITES[model.model].add(patch)
 
 
-def leave(model: EditableModel, patch: ScopedPatch) -> None:
+def leave(model: EditableModel, patch: AskedPatch[Any]) -> None:
     """`patch` answers no more; the last one to leave takes the hooks with it."""
     site = _SITES[model.model]
     site.remove(patch)
@@ -55,33 +56,34 @@ class Site:
 
     def __init__(self, model: EditableModel) -> None:
         network = model.model
-        self.patches: list[ScopedPatch] = []
+        self.patches: list[AskedPatch[Any]] = []
         # What deciding needs of the model, without its weights' owner: that would keep itself alive.
         self._bare = copy.copy(model)
         del self._bare.model
         self._network = weakref.ref(network)
         self._parameters = inspect.signature(network.forward)
-        self._blocks = [(path, weakref.ref(network.get_submodule(path))) for path in model.arch.blocks]
+        self._arch = model.arch
         self._places: list[Place] = []
         self._rows: list[Row] = []
         self._kept: Transcript | None = None
-        self._hooks: dict[int, Any] = {}
+        self._hooks: dict[str, Any] = {}  # by the path of the module
         self._handles = (
             network.register_forward_pre_hook(self._read, with_kwargs=True),
             network.register_forward_hook(self._put_back, with_kwargs=True, always_call=True),
         )
 
-    def add(self, patch: ScopedPatch) -> None:
+    def add(self, patch: AskedPatch[Any]) -> None:
         insort(self.patches, patch, key=lambda one: one.order or 0)
-        if patch.layer not in self._hooks:
-            block = self._blocks[patch.layer][1]()
-            assert block is not None
-            self._hooks[patch.layer] = replace_output(block, lambda hidden, at=patch.layer: self._answer(hidden, at))
+        path = patch.module(self._arch)
+        if path not in self._hooks:
+            module = self._model().model.get_submodule(path)
+            self._hooks[path] = module.register_forward_hook(partial(self._change, path))
 
-    def remove(self, patch: ScopedPatch) -> None:
+    def remove(self, patch: AskedPatch[Any]) -> None:
         self.patches.remove(patch)
-        if all(other.layer != patch.layer for other in self.patches):
-            self._hooks.pop(patch.layer).remove()
+        path = patch.module(self._arch)
+        if all(other.module(self._arch) != path for other in self.patches):
+            self._hooks.pop(path).remove()
 
     def close(self) -> None:
         """Remove all hooks."""
@@ -110,23 +112,26 @@ class Site:
         if kept is not None and isinstance(cache, Cache):
             put(cache, kept)
 
-    def _answer(self, hidden: Tensor, layer: int) -> Tensor:
-        """The output of a block, (B, T, d), with the values of answers in place of what it gave."""
+    def _change(self, path: str, _module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+        """The output of a module with its hidden state, (B, T, d), changed where an edit answers."""
+        hidden = hidden_of(output)
         found: list[Place] = []
         for patch in self.patches:  # later ones stand, and what a message asks for stands before what a sentence does
-            if patch.layer == layer and patch.sentences and self._kept is not None:
+            if self._kept is not None and patch.module(self._arch) == path:
                 marks = self._kept.marks(int(self._kept.get_seq_length()))
-                found += answers_in_text(self._model(), patch, self._rows, marks, hidden)
-        found += [place for place in self._places if place.patch.layer == layer]
+                found += patch.places_in_text(self._model(), self._rows, marks, hidden)
+        found += [place for place in self._places if place.patch.module(self._arch) == path]
         if not found:
-            return hidden
-        chosen = {(place.row, place.column): place for place in found}
-        rows, columns = (list(part) for part in zip(*chosen, strict=True))
-        values = torch.stack([place.entry.values[place.step] for place in chosen.values()])
-        self._record(list(chosen.values()))
+            return output
+        chosen = {(place.row, place.column): place for place in found}.values()
+        self._record(list(chosen))
         changed = hidden.clone()
-        changed[rows, columns] = values.to(hidden.device, hidden.dtype)
-        return changed
+        for patch in dict.fromkeys(place.patch for place in chosen):
+            places = [place for place in chosen if place.patch is patch]
+            at = [place.row for place in places], [place.column for place in places]
+            states = patch.states(places, hidden[at], args[0][at] if args else None)
+            changed[at] = states.to(hidden.device, hidden.dtype)
+        return with_hidden(output, changed)
 
     # -- finding -------------------------------------------------------------------------------------------------
 
@@ -135,18 +140,17 @@ class Site:
         if (chat := self._bare.chat) is None:
             return []
         places: dict[int, Place] = {}
-        longest = max(patch.longest for patch in self.patches)
-        for turn in turns(row.ids, chat, after=row.start + 1 - longest):
+        for turn in turns(row.ids, chat, after=row.start):
             for patch in self.patches:  # later ones come last, and stand
                 places |= {place.index: place for place in self._answering(patch, turn, row)}
         return list(places.values())
 
-    def _answering(self, patch: ScopedPatch, turn: Turn, row: Row) -> list[Place]:
+    def _answering(self, patch: AskedPatch[Any], turn: Turn, row: Row) -> list[Place]:
         """Places at which an edit of the patch answers the question of a turn."""
         decision = patch.decide(self._model(), turn.question, turn.earlier)
         if decision.entry is None:
             return []
-        return following(patch, row, turn.start - 1, decision.entry, decision.scores[0][1])
+        return patch.places(row, turn, decision.entry, decision.scores[0][1])
 
     def _model(self) -> EditableModel:
         network = self._network()

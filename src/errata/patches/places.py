@@ -1,4 +1,4 @@
-"""What a forward reads, row by row without padding, and the states of it that are to be replaced.
+"""What a forward reads, row by row without padding, and the states of it that are to be changed.
 
 Knows ids, columns and masks.
 """
@@ -6,24 +6,24 @@ Knows ids, columns and masks.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from errata.patches.scoped import Answered, ScopedPatch
+    from errata.patches.asked import AskedPatch
 
 
 @dataclass(frozen=True)
 class Place:
-    """A state to be replaced.
+    """A state to be changed.
 
     Attributes:
         row: of the batch.
         column: in this forward.
         position: in all that was read, padding counted.
         index: among the row's ids.
-        entry, step: whose value stands there, and which of its tokens.
+        entry, step: of the patch, what answers there, and which of the answer's tokens is predicted.
         score: by how much the question is in scope.
         patch: that it belongs to.
     """
@@ -32,10 +32,10 @@ class Place:
     column: int
     position: int
     index: int
-    entry: Answered
+    entry: Any
     step: int
     score: float
-    patch: ScopedPatch
+    patch: AskedPatch[Any]
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Row:
         ids, positions = seen[real].tolist(), real.nonzero()[:, 0].tolist()
         return cls(number, ids, positions, len(ids) - int(real[before:].sum()), before)
 
-    def place(self, index: int, entry: Answered, step: int, score: float, patch: ScopedPatch) -> Place:
+    def place(self, index: int, entry: Any, step: int, score: float, patch: AskedPatch[Any]) -> Place:
         """Return the place of an id that is read now."""
         position = self.positions[index]
         return Place(self.number, position - self.before, position, index, entry, step, score, patch)

@@ -20,25 +20,36 @@ class Turn:
 
     Attributes:
         start: index of its first token, which may not be written yet.
+        end: index of the token that ends it, or after the last one read.
         question: the user's message before it.
         earlier: the user's message before that one; None if there is none.
     """
 
     start: int
+    end: int
     question: str
     earlier: str | None
 
 
 def turns(ids: Sequence[int], chat: ChatFormat, after: int = 0) -> list[Turn]:
-    """Return the turns of one row whose answers begin at or after index `after`."""
+    """Return the turns of one row whose answers end after index `after`."""
     text, size = _bytes(ids), len(chat.opening)
     openings = _places(text, _bytes(chat.opening)) if size else []
     found = []
     for place, opening in enumerate(openings):
-        if opening + size >= after and (question := _question(ids, text, opening, chat)) is not None:
+        end = _end(text, opening + size, chat)
+        if end > after and (question := _question(ids, text, opening, chat)) is not None:
             earlier = _question(ids, text, openings[place - 1], chat) if place else None
-            found.append(Turn(opening + size, question, earlier))
+            found.append(Turn(opening + size, end, question, earlier))
     return found
+
+
+def _end(text: bytes, start: int, chat: ChatFormat) -> int:
+    """The index at which an answer that starts at `start` ends: at its end token, or where the user speaks again."""
+    end = chat.tokenizer.eos_token_id if chat.end is None else chat.end
+    signs = [_bytes(sign) for sign in ((end,) if isinstance(end, int) else (), chat.header) if sign]
+    found = [place for sign in signs for place in _places(text[start * WIDE :], sign)[:1]]
+    return start + min(found, default=len(text) // WIDE - start)
 
 
 def _question(ids: Sequence[int], text: bytes, opening: int, chat: ChatFormat) -> str | None:
