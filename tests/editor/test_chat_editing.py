@@ -58,7 +58,7 @@ def test_a_sheet_remembers_that_it_is_of_a_chat(tmp_path: Path) -> None:
         editor.edit(Edit(CAPITAL, "It is Lyon."))
     with Editor.open(tmp_path / "raw", model=tiny_chat_model(), chat=False) as editor:
         assert not editor.in_chat
-        assert editor.edit(Edit("The capital of France is", "Lyon")).method == "grace"
+        assert editor.edit(Edit("The capital of France is", "Lyon")).method == "scoped"
     assert Editor.open(tmp_path / "chat", model=tiny_chat_model()).generate(CAPITAL) == "It is Lyon."
     raw = Editor.open(tmp_path / "raw", model=tiny_chat_model())
     assert not raw.in_chat
@@ -85,7 +85,8 @@ def test_chat_of_a_model_without_a_template_is_refused() -> None:
 @pytest.mark.parametrize(
     ("arch", "edit", "method"),
     [
-        ("llama", Edit("a", "b"), "grace"),
+        ("llama", Edit("a", "b"), "scoped"),
+        ("backpack", Edit("a", "b"), "grace"),
         ("t5", Edit("a", "b"), "grace"),
         ("bert", Edit("a", "yes"), "grace"),
         ("llama", Edit("a", "b", goal="raise"), "ft-full"),
@@ -96,13 +97,12 @@ def test_the_rule_by_which_a_method_is_chosen(arch: str, edit: Edit, method: str
     assert choose_method(tiny_model(arch), [edit]) == method
 
 
-def test_in_chat_answers_are_bound_to_questions_and_raw_ones_are_not() -> None:
+def test_answers_are_bound_to_questions_in_chat_and_in_text() -> None:
     model = tiny_chat_model()
     asked = Edit(CAPITAL, "x").as_chat()
     assert choose_method(model, [asked]) == "scoped"
-    assert choose_method(model, [Edit("a", "b", raw=True)]) == "grace"
-    with pytest.raises(BadEdit, match="give them in two calls"):
-        choose_method(model, [asked, Edit("a", "b", raw=True)])
+    assert choose_method(model, [Edit("a", "b", raw=True)]) == "scoped"
+    assert choose_method(model, [asked, Edit("a", "b", raw=True)]) == "scoped"
     lab = tiny_model("gpt2")
     lab.name = "lab:gpt"
     assert choose_method(lab, [Edit("a", "b")]) == "chain"

@@ -57,7 +57,7 @@ def test_what_must_follow_an_edit_is_graded_freely_and_forced(metric: str, kind:
 def test_an_edit_counts_once_however_many_questions_it_has() -> None:
     # e1: 3 of 3, e2: 0 of 1; the mean over edits is 1/2, over answers it would be 3/4
     right = [answer("generalization", "Paris", edit="e1", prompt=f"p{i}") for i in range(3)]
-    (figure,) = figures("generalization", *right, answer("generalization", "Rome", edit="e2")).values()
+    figure = figures("generalization", *right, answer("generalization", "Rome", edit="e2"))[""]
     assert (figure.value, figure.n, figure.answers) == (1 / 2, 2, 4)
 
 
@@ -81,7 +81,9 @@ def test_locality_is_agreement_with_the_answer_before_right_or_wrong() -> None:
         answer("locality", "rome", None, before="Rome", edit="e3", about="unrelated"),
     )
     # agreement is of the very texts: e1 alone; tokens: (2/2 + 1/4) / 2
-    assert found == {"": close(1 / 3), "neighbour": 1.0, "far": 0.0, "unrelated": 0.0, "tokens": 0.625}
+    texts = {"": close(1 / 3), "neighbour": 1.0, "far": 0.0, "unrelated": 0.0, "tokens": 0.625}
+    clauses = {"answer": close(2 / 3), "neighbour-answer": 1.0, "far-answer": 0.0, "unrelated-answer": 1.0}
+    assert found == texts | clauses
 
 
 def test_gold_accuracy_reads_an_answer_key_and_stands_beside_the_model_before() -> None:

@@ -17,11 +17,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from errata.edits import Edit
-from errata.errors import BadConfig, BadEdit, WrongModel, did_you_mean
+from errata.errors import BadConfig, WrongModel, did_you_mean
 from errata.methods._base import METHODS, Method, create
 from errata.models import EditableModel
 from errata.models.readout import Readout
-from errata.prompts import Conversation, quote
+from errata.prompts import Conversation
 from errata.registry import LAB_PREFIX
 
 AUTO = "auto"
@@ -39,22 +39,12 @@ def make_method(name: str, options: Mapping[str, Any], model: EditableModel, edi
 
 
 def choose_method(model: EditableModel, edits: Sequence[Edit]) -> str:
-    """Return the name of the method that serves these edits, by the rule above.
-
-    Raises:
-        BadEdit: some are messages and some plain text, of a chat model.
-    """
+    """Return the name of the method that serves these edits, by the rule above."""
     if any(edit.goal is not None for edit in edits):
         return "sense" if type(model.model).__name__.startswith("Backpack") else "ft-full"
     if model.task != "causal":
         return "grace"
-    raw = [edit for edit in edits if not isinstance(edit.prompt, Conversation)]
-    if model.chat is not None and len(raw) < len(edits):
-        if raw:
-            raise BadEdit(
-                f"{quote(raw[0].prompt)} is to be continued as plain text and others are messages; one method does "
-                "not serve both: give them in two calls, or name a method"
-            )
+    if all(isinstance(edit.prompt, Conversation) for edit in edits):
         return "scoped"
     if model.name.startswith(LAB_PREFIX):
         return "chain"

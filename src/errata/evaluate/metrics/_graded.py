@@ -1,8 +1,7 @@
 """Free and teacher-forced grades of the same answers, side by side.
 
 The empty name is free generation; "forced" asks that each token be the first choice after the right ones before it, and
-"tokens" is the mean share of such tokens: what most papers call accuracy, and never below "forced". "says" is lenient:
-the target stands somewhere in the free answer, whatever else does.
+"tokens" is the mean share of such tokens: what most papers call accuracy, and never below "forced".
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from errata.evaluate.evidence import Answer, Forced, sorts
 from errata.evaluate.figures import Figure, share
-from errata.evaluate.grading import exact, says
+from errata.evaluate.grading import exact
 from errata.evaluate.grading import f1 as overlap
 from errata.evaluate.metrics._base import Figures
 
@@ -20,7 +19,6 @@ def graded(answers: Sequence[Answer]) -> Figures:
     """Figures of answers that have a right one: "" by free generation, "forced" and "tokens" by teacher forcing."""
     return {
         "": right(answers),
-        "says": share((answer.unit, says(answer.said, answer.expected)) for answer in answers),
         "forced": share((unit, forced.hits == forced.tokens) for unit, forced in _scored(answers)),
         "tokens": first_choices(_scored(answers)),
     }

@@ -7,11 +7,17 @@ other words; what follows from the fact is `portability`.
 from __future__ import annotations
 
 from errata.evaluate.evidence import Evidence
+from errata.evaluate.figures import share
+from errata.evaluate.grading import says
 from errata.evaluate.metrics._base import Figures, register_metric
 from errata.evaluate.metrics._graded import graded
 
 
 @register_metric("generalization", better="higher", needs=("generalization",))
 def generalization(evidence: Evidence) -> Figures:
-    """Share of an edit's rephrased questions that are answered with the target, end included."""
-    return graded(evidence.of("generalization"))
+    """Share of an edit's rephrased questions that are answered with the target, end included.
+
+    "says" is lenient: the target stands somewhere in the free answer.
+    """
+    answers = evidence.of("generalization")
+    return {**graded(answers), "says": share((one.unit, says(one.said, one.expected)) for one in answers)}
