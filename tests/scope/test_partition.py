@@ -14,6 +14,7 @@ from errata.models import EditableModel
 from errata.scope import Index, Scorer
 from errata.scope.encoders import Encoder, encoder_for
 from errata.scope.partition import Partition, available, made_up_questions
+from errata.scope.scorer import Metric
 from errata.scope.vocabulary import Vocabulary
 from errata.words import views
 from made_questions import made_questions
@@ -34,7 +35,7 @@ def parts() -> tuple[Scorer, Encoder, Vocabulary]:
     vectors = encoder.encode(QUESTIONS[::4])
     values, axes = torch.linalg.eigh(torch.cov(normalize(vectors - vectors.mean(0), dim=1).T))
     projection = axes * (values.clamp_min(1e-6) + 0.02 * values.max()).rsqrt()
-    return replace(scorer, centre=vectors.mean(0), projection=projection), encoder, Vocabulary.of(model)
+    return replace(scorer, metric=Metric(vectors.mean(0), projection)), encoder, Vocabulary.of(model)
 
 
 @cache

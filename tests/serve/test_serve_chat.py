@@ -179,7 +179,7 @@ def test_progress_comes_as_events_and_the_result_last(chatty: Running, how: str)
     events = streamed(chatty, {"prompt": QUESTION, "target": "Rome"}, how, dry_run=True)
     names = [name for name, _ in events]
     assert (set(names[:-1]), names[-1]) == ({"progress"}, "result")
-    assert {event["what"] for name, event in events if name == "progress"} == {"waiting", "scoped"}
+    assert {event["what"] for name, event in events if name == "progress"} >= {"waiting", "scoped"}
     assert set(events[0][1]) == {"what", "done", "total", "unit", "seconds", "eta"}
     assert events[-1][1]["results"][0]["target"] == "Rome"
 

@@ -19,8 +19,6 @@ from typing import Any, Literal
 from errata.datasets import Dataset, get, register_dataset
 from errata.edits import Edit, Probe
 from errata.lab.questions import relations, templates
-from errata.statistics.relations import alike, is_held_out, relation_type, sentences
-from errata.statistics.scoping import lessons
 from errata.words import current_sentence
 
 FILE = Path(__file__).parent / "data" / "known-smollm2.json"
@@ -50,6 +48,8 @@ def facts(half: Half) -> tuple[Fact, ...]:
 
     Subjects of which something is learned for scope are left out.
     """
+    from errata.statistics.scoping import lessons  # what lists data sets does not load torch
+
     taught = {lesson.subject.casefold() for form in ("chat", "text") for lesson in lessons(form)}
     ids, found = set(json.loads(FILE.read_text(encoding="utf-8"))), {}
     for row in get("counterfact").rows():
@@ -99,6 +99,8 @@ class Known(Dataset):
 
 
 def _as_text(fact: Fact, subjects: frozenset[str], rng: random.Random) -> Iterator[Edit]:
+    from errata.statistics.relations import is_held_out, sentences
+
     same = [rng.choice(sentences()[one]) for one in _others(fact, list(sentences()), rng)]
     beside = [one for one in fact.neighbours if not any(subject in one for subject in subjects)][:OTHERS]
     said = [
@@ -117,6 +119,8 @@ def _as_question(fact: Fact, subjects: frozenset[str], rng: random.Random) -> It
 
 def _others(fact: Fact, asked: Sequence[str], rng: random.Random) -> list[str]:
     """Relations that ask something else about subjects of the same type."""
+    from errata.statistics.relations import alike, relation_type
+
     strange = set(asked) - alike(fact.relation)
     pool = sorted(one for one in strange if relation_type(one) == relation_type(fact.relation))
     return rng.sample(pool, min(OTHERS, len(pool)))
@@ -136,48 +140,47 @@ def _question(fact: Fact, part: Literal["seen", "held_out"], number: int) -> str
     return templates(fact.relation, part)[number].replace("{}", fact.subject)
 
 
-def _known(name: str, half: Half, form: Literal["text", "chat"], most: int | None = None) -> Known:
+def _known(name: str, half: Half, form: Literal["text", "chat"], records: int, *, others: bool = False) -> Known:
     as_what = "as text" if form == "text" else "as questions"
-    beside = "" if most is None else " and others that it does not"
-    found = [one for one in facts(half) if one.known and (form == "text" or one.relation in relations())]
+    beside = " and others that it does not" if others else ""
     return Known(
         name=name,
         description=f"facts of CounterFact that SmolLM2-135M-Instruct knows{beside}, {as_what}; half '{half}'",
         licence="MIT",
         source="CounterFact; the questions are Errata's own",
-        records=most or len(found),
+        records=records,
         path=FILE,
         half=half,
         form=form,
-        most=most,
+        most=records if others else None,
     )
 
 
 @register_dataset("known-facts")
 def known_facts() -> Known:
     """Facts that a real chat model knows, as text to be continued."""
-    return _known("known-facts", "report", "text")
+    return _known("known-facts", "report", "text", 188)
 
 
 @register_dataset("known-facts-1000")
 def known_facts_1000() -> Known:
     """A thousand facts, those first that it knows, as text."""
-    return _known("known-facts-1000", "report", "text", 1000)
+    return _known("known-facts-1000", "report", "text", 1000, others=True)
 
 
 @register_dataset("known-questions")
 def known_questions() -> Known:
     """The facts that it knows as questions."""
-    return _known("known-questions", "report", "chat")
+    return _known("known-questions", "report", "chat", 163)
 
 
 @register_dataset("known-facts-tune")
 def known_facts_tune() -> Known:
     """The half of the facts that settings are chosen on, as text."""
-    return _known("known-facts-tune", "tune", "text")
+    return _known("known-facts-tune", "tune", "text", 205)
 
 
 @register_dataset("known-questions-tune")
 def known_questions_tune() -> Known:
     """The same half as questions."""
-    return _known("known-questions-tune", "tune", "chat")
+    return _known("known-questions-tune", "tune", "chat", 175)

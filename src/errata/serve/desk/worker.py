@@ -74,12 +74,12 @@ def _serve(commands: TextIO, replies: TextIO) -> None:
 
 
 def _reporter(replies: TextIO) -> Callable[[Event], None]:
-    """Return what writes progress to the line, a report every `EVERY` seconds at most."""
+    """Return what writes progress to the line: that work begins, and then a report every `EVERY` seconds at most."""
     last = -EVERY
 
     def report(event: Event) -> None:
         nonlocal last
-        if (now := time.monotonic()) - last >= EVERY:
+        if (now := time.monotonic()) - last >= EVERY or not event.done:
             last = now
             _reply(replies, {"progress": dataclasses.asdict(event)})
 
