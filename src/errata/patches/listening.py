@@ -22,7 +22,7 @@ from transformers.cache_utils import Cache
 
 from errata.errors import BadModel
 from errata.models.hooks import hidden_of, with_hidden
-from errata.patches.places import Place, Row
+from errata.patches.places import CONTINUED, Place, Row
 from errata.patches.records import listening
 from errata.patches.states import Firing
 from errata.patches.transcript import Transcript, put, real_columns, take
@@ -161,6 +161,8 @@ class Site:
 
     def _record(self, places: Sequence[Place]) -> None:
         for place in places:
+            if place.score == CONTINUED:
+                continue
             for firings in listening(place.patch):
                 layer, edit = place.patch.layer, place.entry.edit
                 firings.append(Firing(place.row, place.position, edit, -place.score, 0.0, layer, place.score))

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from errata.patches.asked import AskedPatch
 
 
+CONTINUED = 0.0  # score of an answer that began in an earlier forward, where it was told
+
+
 @dataclass(frozen=True)
 class Place:
     """A state to be changed.

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from errata.models.readout import Readout
-from errata.patches.places import Place, Row
+from errata.patches.places import CONTINUED, Place, Row
 from errata.scope.vocabulary import Vocabulary
 from errata.words import current_sentence, words
 
@@ -65,7 +65,7 @@ def answers_in_text(
     for row in rows:
         held, index = marks[row.number], max(0, row.start - patch.longest)
         while index < len(row.ids):
-            score, entry = said.get((row.number, index), (0.0, None))
+            score, entry = said.get((row.number, index), (CONTINUED, None))
             if entry is None:
                 entry = patch.sentences.get(int(held[row.positions[index]]))
             else:
