@@ -156,6 +156,7 @@ def test_what_was_accepted_can_be_undone_there(page: Any, server: Pretended):
     page.click("#outcome button")
     page.wait_for_selector("#outcome :text('is undone')")
     page.wait_for_selector("#answers .new", state="detached")
+    page.wait_for_selector("#answers .pair .said")  # the list is emptied before it is drawn again
     assert answers(page) == ["French", "French"]
     assert [event["kind"] for event in server.events] == ["apply", "undo"]
 
