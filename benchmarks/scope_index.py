@@ -80,14 +80,14 @@ def measure(
     step = max(1, size // 200)
     own, foreign = islice(questions("held_out", 0), 0, 200 * step, step), islice(questions("held_out", 1), 200)
     texts = [*own, *foreign]
-    placed = {text: (asked := views(text), index._placed(asked)) for text in texts}
+    placed = {text: (asked := views(text), index._place(asked)) for text in texts}
 
     def look_up(text: str) -> None:
         asked, queries = placed[text]
         for view, query, rows in zip(asked, queries, index._candidates(asked, queries), strict=True):
-            index._scored(view, query, rows)
+            index._score_rows(view, query, rows)
 
-    encode = milliseconds(lambda text: index._placed(views(text)), texts)
+    encode = milliseconds(lambda text: index._place(views(text)), texts)
     lookups = milliseconds(look_up, texts)
     latest = [index]
 

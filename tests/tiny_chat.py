@@ -20,6 +20,13 @@ TEMPLATE = (
 CAPITAL, BOOK, CITY = "What is the capital of France?", "Who wrote the book?", "Is Berlin a city?"
 KNOWN = {CAPITAL: "It is Paris.", BOOK: "Danielle Darrieux.", CITY: "Berlin is a city."}
 STEPS = 150
+LYON, RAIN = "It is Lyon.", "It is Berlin."
+SYSTEM = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": CAPITAL}]
+THIRD = [
+    {"role": "user", "content": "Hi there"}, {"role": "assistant", "content": "Hello."},
+    {"role": "user", "content": BOOK}, {"role": "assistant", "content": "Nobody."},
+    {"role": "user", "content": CAPITAL},
+]  # fmt: skip
 
 
 @cache

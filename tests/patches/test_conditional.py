@@ -19,15 +19,7 @@ from errata.prompts import Conversation, user_message
 from errata.solve import conditional
 from scoring import calibrated
 from tiny import tiny_model
-from tiny_chat import BOOK, CAPITAL, CITY, KNOWN, tiny_chat_model
-
-LYON, RAIN = "It is Lyon.", "It is Berlin."
-SYSTEM = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": CAPITAL}]
-THIRD = [
-    {"role": "user", "content": "Hi there"}, {"role": "assistant", "content": "Hello."},
-    {"role": "user", "content": BOOK}, {"role": "assistant", "content": "Nobody."},
-    {"role": "user", "content": CAPITAL},
-]  # fmt: skip
+from tiny_chat import BOOK, CAPITAL, CITY, KNOWN, LYON, RAIN, SYSTEM, THIRD, tiny_chat_model
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ from errata.methods._base import create
 from errata.models import EditableModel
 from errata.models.chat import render
 from errata.models.encoding import prompt_ids
-from errata.models.notes import annotated
+from errata.models.notes import annotate_prompts
 from errata.models.twin import twin
 from errata.patches.base import in_force
 from errata.patches.export import export_lora, export_merged
@@ -53,7 +53,7 @@ def capital(id: str = "a", target: str = LYON, prompt: str = CAPITAL) -> Edit:
 def messages(model: EditableModel, asked: list[dict[str, str]] | str) -> list[tuple[str, str]]:
     """What the template is given of a conversation."""
     prompt = user_message(asked) if isinstance(asked, str) else Conversation(asked)
-    (read,) = annotated(model, [prompt])
+    (read,) = annotate_prompts(model, [prompt])
     assert isinstance(read, Conversation)
     return [(message.role, message.content) for message in read.messages]
 

@@ -47,7 +47,7 @@ def test_candidates_are_those_of_comparing_all() -> None:
     nearest, close = [], []
     for text in ASKED:
         asked = views(text)[:1]
-        queries = index(None)._placed(asked)
+        queries = index(None)._place(asked)
         every = index(None)._candidates(asked, queries)[0]
         cosines = index(None)._storage.cosines(every, queries[0])
         found = np.isin(every, index(1000)._candidates(asked, queries)[0])

@@ -13,16 +13,14 @@ from errata.editor.stack import Stack
 from errata.journal.history import State
 from errata.models import EditableModel
 from errata.models.encoding import prompt_ids
-from errata.patches.asked import AskedPatch
 from errata.patches.base import Patch
+from errata.patches.bound import BoundPatch
 from errata.patches.codebook import CodebookPatch
 from errata.patches.codebook import Firing as RawFiring
-from errata.patches.noted import NotePatch
 from errata.patches.router import RouterPatch
 from errata.prompts import Conversation
 
-_DECIDING = (AskedPatch, NotePatch)
-_NAMING = (CodebookPatch, RouterPatch, *_DECIDING)  # an adaptor's gate is shared by the edits of a call
+_NAMING = (CodebookPatch, RouterPatch, BoundPatch)  # an adaptor's gate is shared by the edits of a call
 
 
 def explain(
@@ -49,7 +47,7 @@ def _near(
     """Edits that the question was compared with and that did not answer it."""
     if not isinstance(prompt, Conversation):
         return ()
-    found = [patch.decide(model, str(prompt), prompt.earlier) for patch in patches if isinstance(patch, _DECIDING)]
+    found = [patch.decide(model, str(prompt), prompt.earlier) for patch in patches if isinstance(patch, BoundPatch)]
     return tuple(one for decision in found for one in decision.scores if one[0] not in fired)
 
 

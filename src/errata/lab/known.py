@@ -19,7 +19,6 @@ from typing import Any, Literal
 from errata.datasets import Dataset, get, register_dataset
 from errata.edits import Edit, Probe
 from errata.lab.questions import relations, templates
-from errata.words import current_sentence
 
 FILE = Path(__file__).parent / "data" / "known-smollm2.json"
 OTHERS = 2  # questions about the same subject that ask for something else, and neighbours, of an edit
@@ -99,14 +98,11 @@ class Known(Dataset):
 
 
 def _as_text(fact: Fact, subjects: frozenset[str], rng: random.Random) -> Iterator[Edit]:
-    from errata.statistics.relations import is_held_out, sentences
+    from errata.statistics.relations import ends_as_learned, sentences
 
     same = [rng.choice(sentences()[one]) for one in _others(fact, list(sentences()), rng)]
     beside = [one for one in fact.neighbours if not any(subject in one for subject in subjects)][:OTHERS]
-    said = [
-        one for one in fact.paraphrases
-        if fact.subject in one and is_held_out(current_sentence(one).replace(fact.subject, "{}"))
-    ]  # fmt: skip
+    said = [one for one in fact.paraphrases if fact.subject in one and not ends_as_learned(one, fact.subject)]
     yield _edit(fact, fact.prompt, fact.new, said, same, beside)
 
 

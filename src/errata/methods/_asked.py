@@ -18,7 +18,6 @@ from errata.patches.asked import AskedPatch
 from errata.patches.base import Patch
 from errata.patches.original import patches_off
 from errata.progress import Progress
-from errata.prompts import Conversation
 from errata.scope.encoders import installed_encoder
 
 Found = tuple[Edit, Mapping[str, Any], Sequence[Any]]  # an edit, its figures, and its entries
@@ -45,7 +44,7 @@ class AskedMethod(Method):
         return dataclasses.replace(self.config, encoder=encoder, layer=self._layer(model))
 
     def fit(self, model: EditableModel, edits: Sequence[Edit], previous: Patch | None = None) -> Fit:
-        layer = self._patch(model, (), ()).layer
+        layer = self._layer(model)
         figures: dict[str, Mapping[str, Any]] = {}
         entries: list[Any] = []
         # Prompts of like length waste little padding when they are read together.
@@ -57,7 +56,7 @@ class AskedMethod(Method):
         with model.preserved(), patches_off(model, lambda one: isinstance(one, AskedPatch)), bar as shown:
             for start in range(0, len(ordered), size):
                 part = ordered[start : start + size]
-                for edit, told, found in self._solved(model, layer, part):
+                for edit, told, found in self._solve(model, layer, part):
                     figures[str(edit.id)] = told
                     entries += found
                 shown.update(len(part))
@@ -79,15 +78,9 @@ class AskedMethod(Method):
         return (edit.prompt, *(edit.rephrases if self.config.rephrases else ()))
 
     @abstractmethod
-    def _solved(self, model: EditableModel, layer: int, edits: Sequence[Edit]) -> list[Found]:
+    def _solve(self, model: EditableModel, layer: int, edits: Sequence[Edit]) -> list[Found]:
         """Solve some edits. One whose figures tell a "problem" has no entries."""
 
     @abstractmethod
     def _patch(self, model: EditableModel, entries: Sequence[Any], edits: Sequence[str]) -> AskedPatch[Any]:
         """Make a patch of entries; of none, it tells which others it can be joined with."""
-
-
-def earlier_message(prompt: Conversation) -> str | None:
-    """Return the user's message before the last one, without which that may not be understood."""
-    asked: list[Any] = [message.content for message in prompt.messages if message.role == "user"]
-    return asked[-2] if len(asked) > 1 else None

@@ -17,10 +17,11 @@ from errata.errors import BadConfig, BadEdit
 from errata.methods._base import Fit, Method, MethodConfig, option, register_method
 from errata.models import EditableModel
 from errata.models.chat import ChatFormat
-from errata.patches.asked import digest_of
 from errata.patches.base import Patch
+from errata.patches.bound import digest_of
 from errata.patches.noted import Noted, NotePatch
 from errata.prompts import Conversation, Message, quote
+from errata.scope import Form, Scorer
 from errata.scope.encoders import installed_encoder
 from errata.scope.index import TOLD
 from errata.statistics.scoping import scope_for
@@ -105,11 +106,10 @@ class Ike(Method):
 
     def _patch(self, model: EditableModel, entries: Sequence[Noted], edits: Sequence[str]) -> NotePatch:
         used = self.settled(model)
-        scorer = scope_for(model, used.encoder, seed=used.seed).scorer
+        scorers: dict[Form, Scorer] = {"chat": scope_for(model, used.encoder, seed=used.seed).scorer}
         return NotePatch(
-            entries, place=used.place, most=used.notes, scorer=scorer, digest=digest_of({"chat": scorer}),
-            encoder=used.encoder,
-            method=self.name, config=self.config.to_json(), edits=edits,
+            entries, place=used.place, most=used.notes, scorers=scorers, digest=digest_of(scorers),
+            encoder=used.encoder, method=self.name, config=self.config.to_json(), edits=edits,
         )  # fmt: skip
 
 

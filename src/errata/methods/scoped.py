@@ -13,11 +13,11 @@ from dataclasses import dataclass
 
 from errata.edits import Edit
 from errata.errors import BadConfig
-from errata.methods._asked import AskedConfig, AskedMethod, Found, earlier_message
+from errata.methods._asked import AskedConfig, AskedMethod, Found
 from errata.methods._base import Fit, option, register_method
 from errata.models import EditableModel
-from errata.patches.asked import digest_of
 from errata.patches.base import Patch
+from errata.patches.bound import digest_of
 from errata.patches.scoped import Answered, ScopedPatch
 from errata.prompts import Conversation
 from errata.scope import Form, Scorer
@@ -44,7 +44,7 @@ class Scoped(AskedMethod):
             )
         return super().fit(model, edits, previous)
 
-    def _solved(self, model: EditableModel, layer: int, edits: Sequence[Edit]) -> list[Found]:
+    def _solve(self, model: EditableModel, layer: int, edits: Sequence[Edit]) -> list[Found]:
         batch = model.encode([edit.prompt for edit in edits], [edit.target for edit in edits])
         found = solve_answers(model, batch, layer, confidence=self.config.confidence, steps=self.config.steps)
         return [
@@ -57,7 +57,7 @@ class Scoped(AskedMethod):
         entries = []
         for prompt in self._prompts(edit):
             if isinstance(prompt, Conversation):
-                entries.append(Answered(id, str(prompt), earlier_message(prompt), label, values))
+                entries.append(Answered(id, str(prompt), prompt.earlier, label, values))
             elif sentence := _sentence(prompt):
                 entries.append(Answered(id, sentence, None, label, values, "text", solved.said[0]))
         if isinstance(edit.prompt, Conversation) and self._last(model):

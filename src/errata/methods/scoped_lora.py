@@ -12,10 +12,10 @@ from typing import Literal
 
 from errata.edits import Edit
 from errata.errors import BadConfig, BadEdit
-from errata.methods._asked import AskedConfig, AskedMethod, Found, earlier_message
+from errata.methods._asked import AskedConfig, AskedMethod, Found
 from errata.methods._base import option, register_method
 from errata.models import EditableModel
-from errata.patches.asked import digest_of
+from errata.patches.bound import digest_of
 from errata.patches.conditional import ConditionalPatch, Conditioned
 from errata.prompts import Conversation, quote
 from errata.scope import Form, Scorer
@@ -45,7 +45,12 @@ class ScopedLora(AskedMethod):
                 "give messages to a chat model, or use another method"
             )
 
-    def _solved(self, model: EditableModel, layer: int, edits: Sequence[Edit]) -> list[Found]:
+    def _layer(self, model: EditableModel) -> int:
+        if not (layer := super()._layer(model)):
+            raise BadConfig("layer is 0, which has no block below it; choose a later block")
+        return layer
+
+    def _solve(self, model: EditableModel, layer: int, edits: Sequence[Edit]) -> list[Found]:
         used = self.config
         changes = solve_changes(
             model, edits, layer, used.role, rank=used.rank, confidence=used.confidence, lr=used.lr, steps=used.steps,
@@ -53,7 +58,7 @@ class ScopedLora(AskedMethod):
         )  # fmt: skip
         return [
             (edit, figures, [
-                Conditioned(str(edit.id), str(prompt), earlier_message(prompt), change)
+                Conditioned(str(edit.id), str(prompt), prompt.earlier, change)
                 for prompt in self._prompts(edit) if change is not None and isinstance(prompt, Conversation)
             ])
             for edit, (change, figures) in zip(edits, changes, strict=True)
@@ -61,8 +66,6 @@ class ScopedLora(AskedMethod):
 
     def _patch(self, model: EditableModel, entries: Sequence[Conditioned], edits: Sequence[str]) -> ConditionalPatch:
         used, layer = self.settled(model), self._layer(model)
-        if not layer:
-            raise BadConfig("layer is 0, which has no block below it; choose a later block")
         scorers: dict[Form, Scorer] = {"chat": scope_for(model, used.encoder, "chat", seed=used.seed).scorer}
         return ConditionalPatch(
             layer, entries, role=used.role, scorers=scorers, digest=digest_of(scorers), encoder=used.encoder,

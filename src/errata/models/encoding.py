@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 from errata.errors import BadEdit, BadModel
 from errata.models.chat import render
 from errata.models.losses import IGNORED
-from errata.models.notes import annotated
+from errata.models.notes import annotate_prompts
 from errata.prompts import Conversation
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def encode(
         return _classification(model, prompts, targets)
     if model.task == "seq2seq":
         return _seq2seq(model, prompts, targets, ends, padding_side)
-    return _causal(model, annotated(model, prompts, record=True), targets, ends, padding_side)
+    return _causal(model, annotate_prompts(model, prompts, record=True), targets, ends, padding_side)
 
 
 def prompt_ids(model: EditableModel, prompts: Sequence[str]) -> list[list[int]]:
@@ -129,7 +129,7 @@ def prompt_ids(model: EditableModel, prompts: Sequence[str]) -> list[list[int]]:
     Conversations are rendered by the model's chat template, with the notes that are attached to the model.
     Raises: BadEdit where that is not possible.
     """
-    return _ids(model, annotated(model, prompts))
+    return _ids(model, annotate_prompts(model, prompts))
 
 
 def _ids(model: EditableModel, prompts: Sequence[str]) -> list[list[int]]:

@@ -67,7 +67,7 @@ def annotate(model: EditableModel, messages: Sequence[Renderable]) -> Annotated:
     return Annotated(messages, found)
 
 
-def annotated(model: EditableModel, prompts: Sequence[str], *, record: bool = False) -> list[str]:
+def annotate_prompts(model: EditableModel, prompts: Sequence[str], *, record: bool = False) -> list[str]:
     """Return prompts as the model reads them: conversations with their notes, other prompts as they are.
 
     Args:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 from errata.errors import BadEdit, BadModel
 from errata.models.chat import render
-from errata.models.notes import annotated
+from errata.models.notes import annotate_prompts
 
 if TYPE_CHECKING:
     from errata.models.editable import EditableModel
@@ -60,7 +60,7 @@ def offsets(model: EditableModel, prompt: str) -> list[tuple[int, int]]:
             f"{type(model.tokenizer).__name__} reports no character offsets, which finding a subject needs; "
             "load the model with a fast tokenizer"
         )
-    text, special = render(model.chat, annotated(model, [prompt])[0])
+    text, special = render(model.chat, annotate_prompts(model, [prompt])[0])
     read = model.tokenizer(text, add_special_tokens=special, return_offsets_mapping=True, verbose=False)
     spans = cast(list[tuple[int, int]], read["offset_mapping"])
     words = prompt.strip()

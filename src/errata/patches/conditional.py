@@ -18,7 +18,8 @@ from torch import Tensor
 
 from errata.errors import BadPatch, WrongModel
 from errata.models.arch import Arch, Linear, shape
-from errata.patches.asked import AskedOptions, AskedPatch
+from errata.patches.asked import AskedPatch
+from errata.patches.bound import BoundOptions
 from errata.patches.deltas import LowRank
 from errata.patches.places import Place, Row
 from errata.patches.turns import Turn
@@ -57,7 +58,7 @@ class ConditionalPatch(AskedPatch[Conditioned]):
     where: ClassVar[tuple[str, ...]] = ("layer", "role")
 
     def __init__(
-        self, layer: int, entries: Sequence[Conditioned], *, role: str, **options: Unpack[AskedOptions]
+        self, layer: int, entries: Sequence[Conditioned], *, role: str, **options: Unpack[BoundOptions]
     ) -> None:
         super().__init__(layer, entries, **options)
         self.role = role

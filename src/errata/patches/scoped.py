@@ -24,7 +24,8 @@ from torch import Tensor
 from errata.errors import BadPatch, WrongModel
 from errata.models.arch import Arch
 from errata.models.readout import Readout
-from errata.patches.asked import REMEMBERED, AskedOptions, AskedPatch
+from errata.patches.asked import AskedPatch
+from errata.patches.bound import REMEMBERED, BoundOptions
 from errata.patches.places import Place, Row
 from errata.patches.sentences import answers_in_text, following
 from errata.patches.turns import Turn
@@ -72,7 +73,7 @@ class ScopedPatch(AskedPatch[Answered]):
 
     kind: ClassVar[str] = "scoped"
 
-    def __init__(self, layer: int, entries: Sequence[Answered], **options: Unpack[AskedOptions]) -> None:
+    def __init__(self, layer: int, entries: Sequence[Answered], **options: Unpack[BoundOptions]) -> None:
         super().__init__(layer, entries, **options)
         if any(entry.values.shape[0] != len(entry.label) or not entry.label for entry in self.entries):
             raise BadPatch("a scoped patch needs one value for every token of an answer; the file is damaged")

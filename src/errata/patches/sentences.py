@@ -79,7 +79,7 @@ def answers_in_text(
 def beginnings(model: EditableModel, patch: ScopedPatch, row: Row) -> Iterator[Beginning]:
     """Yield the places, among what is read now, at which the sentence so far asks for an edit."""
     questions, ids = patch.questions(model), row.ids
-    first = _opened(model, ids, row.start)
+    first = _start_of_sentence(model, ids, row.start)
     if row.start == len(ids) or not questions.may_ask(_text(model, ids[first:])):
         return
     for index in range(row.start, len(ids)):
@@ -119,7 +119,7 @@ def _tells(model: EditableModel, id: int) -> bool:
     return bool(read) and Vocabulary.of(model).rarity(read[0]) >= TELLING
 
 
-def _opened(model: EditableModel, ids: Sequence[int], before: int) -> int:
+def _start_of_sentence(model: EditableModel, ids: Sequence[int], before: int) -> int:
     """Return the index after the last token before `before` that ends a paragraph or a turn."""
     for at in range(before - 1, max(-1, before - 1 - WINDOW), -1):
         if _closes(model.tokenizer, ids[at]):

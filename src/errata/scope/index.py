@@ -105,7 +105,7 @@ class Index:
             return self
         if places[0] < 0 or places[-1] >= len(self):
             raise IndexError(f"keys must be from 0 to {len(self) - 1}, got {places[0]} and {places[-1]}")
-        return self._of(self._storage, self._limit, np.union1d(self._gone, self._row(places)))._compacted()
+        return self._of(self._storage, self._limit, np.union1d(self._gone, self._row(places)))._without_waste()
 
     def search(self, text: str, limit: int = TOLD) -> list[Hit]:
         """Return the questions nearest to a text, best first: those in scope, and the best of those that are not.
@@ -116,9 +116,9 @@ class Index:
         best: dict[int, float] = {}
         if len(self):
             asked = views(text)
-            queries = self._placed(asked)
+            queries = self._place(asked)
             for view, query, rows in zip(asked, queries, self._candidates(asked, queries), strict=True):
-                for row, score in self._scored(view, query, rows):
+                for row, score in self._score_rows(view, query, rows):
                     best[row] = max(score, best.get(row, score))
         # Of equal scores the later question, which replaced the earlier one.
         ranked = sorted(best.items(), key=lambda item: (item[1], item[0]), reverse=True)[:limit]
@@ -150,7 +150,7 @@ class Index:
     def _latest(self, rows: Iterator[int], count: int) -> list[int]:
         return list(islice(filter(self._has, rows), count))
 
-    def _scored(self, view: str, query: Tensor, rows: np.ndarray) -> list[tuple[int, float]]:
+    def _score_rows(self, view: str, query: Tensor, rows: np.ndarray) -> list[tuple[int, float]]:
         """Return the CANDIDATES nearest of some rows with their scores, with all that are just as near as the last."""
         cosines = self._storage.cosines(rows, query)
         if len(rows) > CANDIDATES:
@@ -166,7 +166,7 @@ class Index:
         found = list(zip(rows.tolist(), scores.tolist(), strict=True))
         return found + [(row, SAME) for row in same]
 
-    def _placed(self, texts: Sequence[str]) -> Tensor:
+    def _place(self, texts: Sequence[str]) -> Tensor:
         """(n, k): unit vectors of texts. A product of many rows would round each by which others are beside it."""
         return torch.cat([self._scorer.place(row.clone()[None]) for row in self._encoder.encode(texts)])
 
@@ -206,7 +206,7 @@ class Index:
         """Add questions while the index is being made: to its storage, or a copy if that is mostly of others."""
         waiting = iter(questions)
         while texts := list(islice(waiting, AT_ONCE)):
-            vectors, bags = self._placed(texts), [self._vocabulary.bag(text) for text in texts]
+            vectors, bags = self._place(texts), [self._vocabulary.bag(text) for text in texts]
             with self._storage.lock:
                 count = len(self._storage.texts)
                 self._gone = np.concatenate([self._gone, np.arange(self._limit, count)])
@@ -216,7 +216,7 @@ class Index:
                 self._limit = len(self._storage.texts)
         self._fill()
 
-    def _compacted(self) -> Index:
+    def _without_waste(self) -> Index:
         with self._storage.lock:
             self._compact()
         self._fill()

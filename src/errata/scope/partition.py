@@ -54,10 +54,10 @@ class Partition:
         width = vectors.shape[1]
         padded = width + -width % CODES
         centres = faiss.IndexFlatIP(padded)
-        centres.add(_padded(vectors[:PARTS], padded))
+        centres.add(_pad(vectors[:PARTS], padded))
         index = faiss.IndexIVFPQFastScan(centres, padded, PARTS, padded // CODES, 4, faiss.METRIC_INNER_PRODUCT)
         index.by_residual = False
-        index.train(_padded(vectors, padded))
+        index.train(_pad(vectors, padded))
         return cls(index)
 
     def emptied(self) -> Partition:
@@ -68,7 +68,7 @@ class Partition:
         """Add the rows of `vectors` (n, k) that it lacks, those after as many as it has."""
         with self._lock:  # searching while an inverted list moves would read freed memory
             for first in range(self._index.ntotal, len(vectors), TRAINED_ON):
-                self._index.add(_padded(vectors[first : first + TRAINED_ON], self._index.d))
+                self._index.add(_pad(vectors[first : first + TRAINED_ON], self._index.d))
 
     def selector(self, limit: int, gone: np.ndarray) -> Any:
         """Return what `search` takes to leave out the rows from `limit` on and those in `gone`."""
@@ -85,8 +85,8 @@ class Partition:
         looked = max(LEAST_LOOKED, min(MOST_LOOKED, EFFORT // among))
         settings = _faiss().IVFSearchParameters(sel=selector, nprobe=looked)
         with self._lock:
-            near, found = self._index.search(_padded(queries.numpy(), self._index.d), FOUND, params=settings)
-        return [_untied(*pair) for pair in zip(near, found, strict=True)]
+            near, found = self._index.search(_pad(queries.numpy(), self._index.d), FOUND, params=settings)
+        return [_drop_ties(*pair) for pair in zip(near, found, strict=True)]
 
 
 def available() -> bool:
@@ -104,7 +104,7 @@ def made_up_questions(vocabulary: Vocabulary, count: int) -> list[str]:
     return [rng.choice(FRAMES).format(name=name(), thing=rng.choice(known)) for _ in range(count)]
 
 
-def _untied(near: np.ndarray, rows: np.ndarray) -> np.ndarray:
+def _drop_ties(near: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Drop the last of rows and all that are just as near: which of those were found depends on the order of filing."""
     sure = (near > near[-1]) if rows[-1] >= 0 else (rows >= 0)
     return rows[sure] if sure.any() else rows
@@ -115,6 +115,6 @@ def _faiss() -> Any:
     return importlib.import_module("faiss")
 
 
-def _padded(vectors: np.ndarray, width: int) -> np.ndarray:
+def _pad(vectors: np.ndarray, width: int) -> np.ndarray:
     """(n, width) float32, with zeros at the end, which change no product."""
     return np.pad(vectors.astype(np.float32), ((0, 0), (0, width - vectors.shape[1])))

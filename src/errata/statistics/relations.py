@@ -58,6 +58,16 @@ def sentences() -> dict[str, tuple[str, ...]]:
     return {name: texts for name, texts in kept.items() if texts}
 
 
+def ends_as_learned(text: str, subject: str) -> bool:
+    """Return whether a text ends in a wording that may be learned from, of whatever relation, about a subject.
+
+    What stands before the wording makes it no other: CounterFact's paraphrases begin with scraps of other texts.
+    """
+    read = words(text)
+    filled = (words(one.replace("{}", subject)) for texts in sentences().values() for one in texts)
+    return any(read[-len(wording) :] == wording for wording in filled)
+
+
 @cache
 def questions() -> dict[str, tuple[str, ...]]:
     """Return by relation the questions that may be learned from, with {} for the subject."""
